@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import RowId, custom_id
-from asyncinfer.batch.job_state import JobFolder, JobState, new_tag
+from asyncinfer.batch.job_state import JobFolder, JobState, as_scratch_error, new_tag
 from asyncinfer.batch.job_writer import JobWriter
 from asyncinfer.batch.open_rows import NO_JOB, OpenRows
 from asyncinfer.batch.spill import Spill
@@ -16,6 +16,9 @@ from asyncinfer.config.batch import BatchParams
 from asyncinfer.errors import RequestError, invalid_request
 from asyncinfer.run.rows import Row
 from asyncinfer.types.conversation import Conversation
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Unsent(NamedTuple):
@@ -70,26 +73,31 @@ class JobMaker:
 
     async def add_new(self, rows: Sequence[Row]) -> Added:
         """Add rows of the input. Rows that a job of an earlier run has are only noted."""
-        return await DISK.run(self._add_new, rows)
+        return await self._run(self._add_new, rows)
 
     async def add_expected(self, rows: Sequence[Row]) -> list[Row]:
         """Note the rows of the input that a job of an earlier run has. Returns the others."""
-        return await DISK.run(self._add_expected, rows)
+        return await self._run(self._add_expected, rows)
 
     async def add_again(self, places: Sequence[int], attempt: int) -> Added:
         """Add rows that are stored at these places, and that were in `attempt` jobs before."""
-        return await DISK.run(self._add_again, places, attempt)
+        return await self._run(self._add_again, places, attempt)
 
     async def finish(self, attempt: int) -> JobState | None:
         """Return the last job of rows that were in `attempt` jobs before; None if there are no such rows."""
         writer = self._writers.pop(attempt, None)
-        return None if writer is None else await DISK.run(writer.seal)
+        return None if writer is None else await self._run(writer.seal)
 
     def close(self) -> None:
         """Close the files of jobs that are not sent."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+
+    async def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call a function that writes files. Raises ScratchError if the disk is full, or another error occurs."""
+        with as_scratch_error(self._folder.path):
+            return await DISK.run(function, *args)
 
     def _add_new(self, rows: Sequence[Row]) -> Added:
         added = Added([], [], [])

@@ -18,6 +18,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from asyncinfer.batch.custom_ids import RowId
@@ -83,7 +84,7 @@ class JobFolder:
 
     def load(self) -> list[JobState]:
         """Return the saved jobs in the order of their numbers. Removes what a killed run left and no job needs."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             if not self.path.is_dir():
                 return []
             jobs = [_read(path) for path in sorted(self.path.glob(f"*{_STATE}"))]
@@ -95,34 +96,37 @@ class JobFolder:
 
     def batch_ids(self) -> frozenset[str]:
         """Return the ids of the jobs that are known to be submitted."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             jobs = [_read(path) for path in sorted(self.path.glob(f"*{_STATE}"))]
         return frozenset(job.batch_id for job in jobs if job.batch_id is not None)
 
     def make(self) -> None:
         """Create the folder."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             disk.make_folder(self.path, private=True)
             disk.sync_folder(self.path.parent)
 
     def write(self, job: JobState) -> None:
         """Save the state of a job. It is durable when this returns."""
-        with _as_scratch_error(self.path), replacing(self._state(job)) as file:
+        with as_scratch_error(self.path), replacing(self._state(job)) as file:
             file.write(to_json(asdict(job)) + b"\n")
 
     def ids(self, job: JobState) -> Sequence[RowId]:
         """Return the ids of a job's rows."""
-        with _as_scratch_error(self.path):
-            return [(key, n) for key, n in RECORD.iter_unpack(self.ids_path(job).read_bytes())]
+        with as_scratch_error(self.path):
+            records = self.ids_path(job).read_bytes()
+        if len(records) != job.rows * RECORD.size:
+            raise _damaged(self.ids_path(job), f"it should have {job.rows:,} rows", self._state(job))
+        return [(key, n) for key, n in RECORD.iter_unpack(records)]
 
     def remove_requests(self, job: JobState) -> None:
         """Remove the file of requests, after the job was submitted."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             disk.remove(self.requests_path(job))
 
     def remove(self, job: JobState) -> None:
         """Remove everything about a job. Its state goes first: without it, the other files mean nothing."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             discard_temporary(self._state(job))
             disk.remove(self._state(job))
             disk.remove(self.requests_path(job))
@@ -130,7 +134,7 @@ class JobFolder:
 
     def close(self) -> None:
         """Remove what belongs to no saved job, and the folder if it is empty then."""
-        with _as_scratch_error(self.path):
+        with as_scratch_error(self.path):
             self.load()
             if self.path.is_dir():
                 disk.remove(self.path / SPILL)
@@ -148,17 +152,33 @@ class JobFolder:
 
 def _read(path: Path) -> JobState:
     try:
-        fields: dict[str, Any] = from_json(path.read_bytes())
-        return JobState(**fields)
+        text = path.read_bytes()
+        fields: dict[str, Any] = from_json(text)
+        JobState(**fields)  # Raises TypeError for an unknown field, which a later version may have written.
+        job = TypeAdapter(JobState).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _damaged(path, error.errors()[0]["msg"], path) from None
     except (ValueError, TypeError) as error:
-        raise ScratchError(
-            f"{path} is not the state of a batch job ({error}). If you know that its job is done, delete the file; "
-            "otherwise its rows would be sent, and paid, a second time."
-        ) from None
+        raise _damaged(path, str(error), path) from None
+    if job.tag != path.stem:
+        raise _damaged(path, f"it is that of {job.tag}", path)
+    return job
 
 
-class _as_scratch_error:
-    """Converts errors of the operating system."""
+def _damaged(path: Path, why: str, state: Path) -> ScratchError:
+    which = "the file" if path == state else str(state)
+    return ScratchError(
+        f"{path} is not the state of a batch job ({why}). If you know that its job is done, delete {which}; "
+        "otherwise its rows would be sent, and paid, a second time."
+    )
+
+
+class as_scratch_error:
+    """Converts errors of the operating system, such as a full disk.
+
+    Args:
+        path: The folder of the jobs.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from asyncinfer.batch.custom_ids import RowId
@@ -43,17 +44,20 @@ class JobWriter:
 
     def seal(self) -> JobState:
         """Make the files durable, and return the job. No row can be added after this."""
-        for file in (self._requests, self._ids):
-            file.flush()
-            disk.sync(file.fileno())
-            file.close()
+        try:
+            for file in (self._requests, self._ids):
+                file.flush()
+                disk.sync(file.fileno())
+        finally:
+            self.close()
         self.job.rows, self.job.size, self.job.created = self.rows, self.size, time.time()
         return self.job
 
     def close(self) -> None:
-        """Close the files of a job that is not sent."""
+        """Close the files."""
         for file in (self._requests, self._ids):
-            file.close()
+            with suppress(OSError):  # The disk may be full. What counts was flushed by `seal`.
+                file.close()
 
 
 def _new_file(path: Path) -> io.BufferedWriter:

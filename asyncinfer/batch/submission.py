@@ -93,7 +93,7 @@ class Submission:
         Raises:
             EngineDeadError: The list of jobs could not be read.
         """
-        await self._sleep(job.tried + self._settle - self._wall())
+        await self._sleep(min(job.tried + self._settle - self._wall(), self._settle))  # The clock may have been set.
         found = await self._found(job)
         if not found:
             return False
@@ -105,7 +105,7 @@ class Submission:
         return True
 
     async def _found(self, job: JobState) -> list[BatchInfo]:
-        since = datetime.fromtimestamp(job.created, UTC)
+        since = datetime.fromtimestamp(min(job.created, self._wall()), UTC)
         sent = SentJob(job.tag, self._file(job), job.window, since)
         failure: RequestError | None = None
         for attempt in range(_MOST_ATTEMPTS):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import json
 import logging
+import os
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 import pytest
 
 from asyncinfer import GenerationParams, InferenceConfig, RunInterruptedError, SpendingLimitError, Stop
 from asyncinfer.batch.job_state import batch_folder
+from asyncinfer.errors import ScratchError
 from asyncinfer.scratch.file import scratch_path
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults
@@ -122,15 +129,96 @@ async def test_list_that_cannot_be_read_means_that_nothing_is_sent(job: BatchJob
     job.check_output(4)
 
 
-async def test_state_of_a_job_that_cannot_be_read_stops_the_run(job: BatchJob, faults: Faults) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        {"number": None},
+        {"rows": "x"},
+        {"batch_id": 5},
+        {"created": "x"},
+        {"tag": "../x"},
+        {"new": 1},
+    ],
+)
+async def test_state_of_a_job_that_cannot_be_read_stops_the_run(
+    job: BatchJob, faults: Faults, damaged: str | dict[str, Any]
+) -> None:
     faults.slow_polls = 4
     job.write_input(4)
     await stopped_after(job, 2)
     [state] = batch_folder(scratch_path(job.output)).glob("*.json")
-    state.write_text("{")
-    with pytest.raises(Exception, match="is not the state of a batch job"):
+    good = state.read_text()
+    state.write_text(damaged if isinstance(damaged, str) else json.dumps(json.loads(good) | damaged))
+    with pytest.raises(ScratchError, match="is not the state of a batch job"):
         await job.run()
     assert len(job.server.jobs) == 1
+    state.write_text(good)
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+@pytest.mark.parametrize("size", [0, 48, 50])
+async def test_ids_of_rows_that_are_cut_stop_the_run(job: BatchJob, faults: Faults, size: int) -> None:
+    faults.slow_polls = 4
+    job.write_input(4)
+    await stopped_after(job, 2)
+    [ids] = batch_folder(scratch_path(job.output)).glob("*.ids")
+    good = ids.read_bytes()
+    ids.write_bytes(good[:size])
+    with pytest.raises(ScratchError, match="it should have 4 rows"):
+        await job.run()
+    ids.write_bytes(good)
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_full_disk_is_an_error_that_names_the_folder(
+    job: BatchJob, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The n-th write fails. The first ones are those of the rows and requests of a job."""
+    job.write_input(4)
+    writes = itertools.count(1)
+
+    def full(write: Callable[..., int]) -> Callable[..., int]:
+        def attempt(*args: object) -> int:
+            if next(writes) == number:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(*args)
+
+        return attempt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full(os.pwrite))
+        patch.setattr(os, "write", full(os.write))
+        with pytest.raises(ScratchError, match="No space left on device"):
+            await job.run()
+    await job.run()
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
+
+
+async def test_clock_that_was_set_back_delays_the_search_for_a_job_by_one_interval(
+    job: BatchJob, faults: Faults
+) -> None:
+    faults.create_statuses = [500]
+    job.write_input(4)
+    job.server.list_status = 500
+    await job.run()
+    [state] = batch_folder(scratch_path(job.output)).glob("*.json")
+    saved = json.loads(state.read_text())
+    state.write_text(json.dumps(saved | {name: saved[name] + 864_000 for name in ("created", "tried")}))
+    job.server.list_status = None
+    job.clock.waits.clear()
+    await job.run()
+    assert max(job.clock.waits) <= 60
+    assert set(job.server.asked.values()) == {1}
+    job.check_output(4)
 
 
 async def test_saved_state_has_no_key_and_is_private(job: BatchJob, faults: Faults) -> None:
