@@ -216,12 +216,13 @@ class BatchExecutor:
                 await jobs.cancel_all()
             log.warning("Cancelled the batch jobs %s. Run the same again to get the answers that they have", ids)
         elif ids:
-            log.warning(
-                "These batch jobs go on at the provider: %s. Run the same again to get their results; to end them, use "
-                "`asyncinfer batch cancel`",
-                ids,
+            how = (
+                "Run the same again to get their results; to end them, use"
+                if self._run.scratch is not None
+                else "This run has no output_path, so that no other run can use their results. To end them, use"
             )
-        await DISK.run(parts.folder.close)
+            log.warning("These batch jobs go on at the provider: %s. %s `asyncinfer batch cancel`", ids, how)
+        await DISK.run(parts.folder.close if self._run.scratch is not None else parts.folder.delete)
 
 
 def _folder(scratch: Path | None) -> JobFolder:

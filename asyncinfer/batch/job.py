@@ -82,7 +82,7 @@ async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conver
     """Return the results of a job that has ended.
 
     Raises:
-        BatchError: The job has not ended, or it failed.
+        BatchError: The job has not ended, it failed, or it has none of the conversations.
         RequestError: The results cannot be read.
     """
     _check_ended(info)
@@ -104,6 +104,11 @@ async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conver
         counts.check_format()
         total.add(counts)
     total.check_complete(info, is_last_attempt=True)
+    if total.read and conversations and not answered and not errors:
+        raise BatchError(
+            f"the results of the batch job {info.id} have none of these conversations. Give those of the job; if it is "
+            "one of the jobs of a run, start the same run again"
+        )
     for index in range(len(conversations)):
         if index not in answered:
             errors.setdefault(index, "the results of the job do not have this row")

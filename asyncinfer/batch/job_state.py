@@ -140,6 +140,13 @@ class JobFolder:
                 disk.remove(self.path / SPILL)
                 disk.remove_folder(self.path)
 
+    def delete(self) -> None:
+        """Remove the folder with all it has."""
+        with as_scratch_error(self.path):
+            for path in [*self.path.iterdir()]:
+                disk.remove(path)
+            disk.remove_folder(self.path)
+
     def requests_path(self, job: JobState) -> Path:
         return self.path / f"{job.tag}{_REQUESTS}"
 

@@ -160,3 +160,14 @@ async def test_engine_without_a_batch_api_raises_an_error_that_says_what_to_use(
         await engine.ainfer_batch(questions(1))
     with pytest.raises(ConfigError, match="FakeEngine has no batch API"):
         await engine.alist_files()
+
+
+async def test_results_of_a_job_of_a_run_are_not_taken_for_missing_rows(job: BatchJob, faults: Faults) -> None:
+    """Otherwise all rows would be sent again, as single requests."""
+    job.write_input(3)
+    await job.run()
+    [batch_id] = job.server.jobs
+    async with job.engine() as engine:
+        with pytest.raises(BatchError, match="have none of these conversations"):
+            await engine.aget_batch_results(batch_id, questions(3))
+    assert not job.server.single

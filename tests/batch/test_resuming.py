@@ -7,14 +7,15 @@ import itertools
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from typing import Any
 
 import anyio
 import pytest
 
-from asyncinfer import GenerationParams, InferenceConfig, RunInterruptedError, SpendingLimitError, Stop
+from asyncinfer import BatchParams, GenerationParams, InferenceConfig, RunInterruptedError, SpendingLimitError, Stop
 from asyncinfer.batch.job_state import batch_folder
 from asyncinfer.errors import ScratchError
 from asyncinfer.scratch.file import scratch_path
@@ -307,3 +308,19 @@ async def test_job_whose_rows_are_above_the_limit_on_cost_is_kept(job: BatchJob,
                 await engine.arun(limited, relax_gc=False)
     assert set(job.server.asked.values()) == {1}
     job.check_output(6)
+
+
+async def test_iterator_that_is_left_keeps_no_folder_and_does_not_promise_results(
+    job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(job.folder))
+    faults.slow_polls = 1000
+    async with job.engine() as engine:
+        with anyio.CancelScope() as scope:
+            job.server.on_request = lambda _method, _path: scope.cancel() if job.server.polls >= 2 else None
+            async with aclosing(engine.ainfer_iter(questions(2), InferenceConfig(batch=BatchParams()))) as rows:
+                async for _ in rows:
+                    pass
+        assert scope.cancelled_caught
+    assert "no other run can use their results" in caplog.text
+    assert not [*job.folder.iterdir()]
