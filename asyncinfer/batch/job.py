@@ -6,7 +6,8 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,9 @@ from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import RowId, custom_id
 from asyncinfer.batch.job_state import new_tag
 from asyncinfer.batch.line_counts import LineCounts
+from asyncinfer.batch.submission import is_refusal
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.batch import JobFile
+from asyncinfer.dialects.batch import TAG, JobFile, SentJob
 from asyncinfer.errors import BatchError, InputError, RequestError
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.items import item_of
@@ -66,16 +68,39 @@ async def submit(api: BatchApi, conversations: Sequence[Conversation]) -> str:
 
     Raises:
         InputError: There are no conversations, or one of them cannot be part of a job.
-        RequestError: The API did not accept the job.
+        RequestError: The API did not accept the job, or it is not known whether it did.
     """
     path = await DISK.run(_temporary)
     try:
-        job_file = await DISK.run(_write, path, api, conversations)
-        client = api.client
-        return await client.do(api.dialect.submit(client.context, job_file, new_tag(), api.window))
+        file = await DISK.run(_write, path, api, conversations)
+        sent = SentJob(new_tag(), file, api.window, datetime.now(UTC))
+        try:
+            return await api.client.do(api.dialect.submit(api.client.context, file, sent.tag, sent.window))
+        except RequestError as error:
+            if is_refusal(error):
+                raise
+            return await _found(api, sent, error)
     finally:
         with CancelScope(shield=True):
             await DISK.run(path.unlink)
+
+
+async def _found(api: BatchApi, sent: SentJob, failure: RequestError) -> str:
+    """Return the id of a job that may have been submitted before its submission failed.
+
+    Raises:
+        RequestError: There is no such job yet.
+    """
+    with suppress(RequestError):
+        for info in await api.client.do(api.dialect.find_jobs(api.client.context, sent)):
+            if (info.metadata or {}).get(TAG) == sent.tag:
+                return info.id
+    raise RequestError(
+        f"{failure}. It is not known whether the batch job was created. Before you submit it again, look for a job "
+        f"with the mark {sent.tag} in `list_batches`, or for a new job with {sent.file.rows:,} requests",
+        error_type=failure.error_type,
+        status_code=failure.status_code,
+    )
 
 
 async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conversation]) -> BatchResult:

@@ -61,7 +61,7 @@ class Submission:
             try:
                 batch_id = await self._attempt(job)
             except RequestError as error:
-                if _is_refusal(error):
+                if is_refusal(error):
                     raise
                 failure = error
             else:
@@ -157,7 +157,7 @@ class Submission:
             await wait_until(anyio.Event(), self._clock, self._clock.now() + seconds)
 
 
-def _is_refusal(error: RequestError) -> bool:
+def is_refusal(error: RequestError) -> bool:
     """Whether the API said that it does not accept the job, so that the job does not exist."""
     status = error.status_code
     return status is not None and 400 <= status < 500 and not error.is_retryable

@@ -171,3 +171,20 @@ async def test_results_of_a_job_of_a_run_are_not_taken_for_missing_rows(job: Bat
         with pytest.raises(BatchError, match="have none of these conversations"):
             await engine.aget_batch_results(batch_id, questions(3))
     assert not job.server.single
+
+
+async def test_job_whose_response_was_lost_is_found_and_not_submitted_twice(job: BatchJob, faults: Faults) -> None:
+    faults.create_statuses = [500]
+    async with job.engine() as engine:
+        assert await engine.ainfer_batch(questions(3)) in job.server.jobs
+    assert len(job.server.jobs) == 1
+
+
+async def test_job_that_may_exist_is_named_in_the_error(job: BatchJob, faults: Faults) -> None:
+    faults.create_statuses = [500]
+    job.server.list_status = 500
+    async with job.engine() as engine:
+        with pytest.raises(RequestError, match="not known whether the batch job was created") as raised:
+            await engine.ainfer_batch(questions(3))
+    [created] = job.server.jobs.values()
+    assert created.metadata["asyncinfer_job"] in str(raised.value)
