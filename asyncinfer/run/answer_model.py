@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, to_json
 
 from asyncinfer.config import response_model as models
 from asyncinfer.dialects.json_answer import json_values
-from asyncinfer.dialects.json_schema.violation import require_packages, violation
+from asyncinfer.dialects.json_schema.violation import require_packages, schema_problem, violation
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.short_repr import short_repr
 
@@ -35,7 +35,7 @@ class AnswerModel:
         schema: Its JSON schema.
 
     Raises:
-        ConfigError: The model has no JSON schema, or a package that validates schemas is missing.
+        ConfigError: The model has no JSON schema or an invalid one, or a package that validates schemas is missing.
     """
 
     def __init__(self, model: Any) -> None:
@@ -51,6 +51,8 @@ class AnswerModel:
         self._validate: Callable[[bytes | str], Any]
         if isinstance(model, dict):
             require_packages()
+            if (problem := schema_problem(self.schema)) is not None:
+                raise ConfigError(f"generation.response_model: is not a valid JSON schema: {problem}")
             self._validate = _SchemaValidator(self.schema)
         else:
             self._validate = TypeAdapter[Any](model).validate_json

@@ -513,3 +513,11 @@ def test_blocking_twins_take_a_response_model() -> None:
     assert isinstance(outcome, Conversation)
     assert outcome.parsed == "answer to a"
     assert list(engine.stream("a", response_model=str))[-1].parsed == "answer to a"
+
+
+async def test_invalid_json_schema_is_an_error_before_anything_is_sent(api: Recorder) -> None:
+    config = InferenceConfig(generation=GenerationParams(response_model={"type": "objekt"}))
+    async with engine_at(api) as engine:
+        with pytest.raises(ConfigError, match="response_model: is not a valid JSON schema: .*objekt"):
+            await engine.agenerate(ASKED, config)
+    assert not api.sent
