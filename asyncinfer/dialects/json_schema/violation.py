@@ -87,10 +87,10 @@ def _leads_somewhere(reference: str, schema: Mapping[str, Any]) -> bool:
     found: Any = schema
     for part in unquote(reference).removeprefix("#/").split("/"):
         name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(cast(list[Any], found)):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(entries := cast(list[Any], found)):
+            found = entries[int(name)]
+        elif isinstance(found, dict) and name in (members := cast(dict[str, Any], found)):
+            found = members[name]
         else:
             return False
     return True
