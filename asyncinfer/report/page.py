@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -25,6 +26,8 @@ from asyncinfer.report.record import RunRecord
 from asyncinfer.scratch.atomic import replacing
 
 _FILES = files("asyncinfer.report") / "assets"
+# Characters that HTML does not allow, with which an answer could also change a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def check_packages() -> None:
@@ -44,7 +47,7 @@ def save_page(record: RunRecord, path: Path) -> None:
         OSError: The file cannot be written.
         MissingDependencyError: A package for the page is not installed.
     """
-    page = render_page(record).encode("utf-8", "replace")
+    page = _CONTROL.sub("\ufffd", render_page(record)).encode("utf-8", "replace")
     with replacing(path) as file:
         file.write(page)
 

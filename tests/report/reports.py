@@ -13,7 +13,7 @@ from asyncinfer.report.record import RunRecord
 from asyncinfer.report.storage import load_record
 from tests.fakes import FakeEngine, questions, refusal, rejection
 
-HOSTILE = "<script>document.title = 'hacked'</script><img src=x onerror=\"document.title = 'hacked'\">"
+HOSTILE = "<script>document.title = 'hacked'</script><img src=x onerror=\"document.title = 'hacked'\">\0\x1b[31m"
 
 
 def settings(folder: Path, **more: object) -> InferenceConfig:

@@ -251,6 +251,8 @@ async def test_page_escapes_texts_and_allows_only_its_own_scripts(tmp_path: Path
     assert "<script>document" not in text
     assert "<img" not in text
     assert "&lt;script&gt;document" in text
+    assert "\0" not in text
+    assert "\x1b" not in text
     assert text.count("sha256-") == 2
     assert "default-src &#39;none&#39;" in text
 
