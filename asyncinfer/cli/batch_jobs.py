@@ -11,7 +11,7 @@ from asyncinfer.cli.display import show_failures
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.messages import say
 from asyncinfer.config import BatchParams, InferenceConfig
-from asyncinfer.engines.call_input import absolute_path, source_of
+from asyncinfer.engines.call_input import absolute_path, layout_of, source_of
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.sources import prepared
@@ -83,6 +83,11 @@ async def write_results(config: InferenceConfig, batch_id: str) -> int:
     output = absolute_path(config.output_path, "output_path")
     if output is None:
         raise ConfigError("there is no place for the results: give --output_path FILE")
+    if not layout_of(config).is_plain:
+        raise ConfigError(
+            f"{output}: the results of a job are written as a JSONL file of conversations; give such an output, or use "
+            "`asyncinfer batch run`, which writes every format"
+        )
     conversations = await _conversations(config)
     async with build_engine(config) as engine:
         result = await engine.aget_batch_results_partial(batch_id, conversations, _without_paths(config))

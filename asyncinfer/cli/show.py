@@ -55,7 +55,7 @@ def show_rows(
     finally:
         file.close()
     if file.unreadable:
-        say(f"{file.path}: {file.unreadable} line(s) hold no conversation")
+        say(f"{file.path}: {file.unreadable} line(s) hold no conversation. Only conversations are shown, not tables")
 
 
 def row_text(row: Conversation) -> str:

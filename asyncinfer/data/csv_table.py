@@ -68,7 +68,7 @@ class CsvTable:
         try:
             return next(reader, None)
         except csv.Error as error:
-            what = "a quoted value is not closed" if lines.at_end else str(error)
+            what = "a quoted value is not closed" if lines.at_end else _error_text(error)
             raise InputError(f"{self.name}: line {start}: not valid CSV: {what}") from None
         except UnicodeDecodeError:
             raise InputError(f"{self.name}: line {lines.number}: not UTF-8 text; save the file as UTF-8") from None
@@ -115,6 +115,12 @@ class _Lines:
         if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
             raise InputError(f"{self._name}: is in UTF-16 or UTF-32; save it as UTF-8 first")
         return line.removeprefix(BOM_UTF8)
+
+
+def _error_text(error: csv.Error) -> str:
+    if "new-line character" in str(error):
+        return "a line break inside an unquoted value; save the file with line breaks of Unix or Windows"
+    return str(error)
 
 
 def _values(header: tuple[str, ...], fields: list[str]) -> dict[str, str] | InputError:

@@ -82,5 +82,8 @@ def _copied(fsspec: Any, url: str, copy: Any, name: str) -> Generator[None]:
                 yield
     except ImportError as error:
         raise ConfigError(f"{name}: {error_text(error)}") from None
+    except FileNotFoundError:  # fsspec raises it for servers that it cannot reach, too. Its text is the URL.
+        what = "there is no such file, or the server cannot be reached; check the URL"
+        raise InputError(f"{name}: cannot be read: {what}") from None
     except Exception as error:  # Each protocol has its own errors. Their text may contain the URL.
         raise InputError(f"{name}: cannot be read: {mask_url(error_text(error).replace(url, name))}") from None

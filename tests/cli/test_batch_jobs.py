@@ -6,10 +6,11 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from asyncinfer import InferenceConfig, InputError
+from asyncinfer import InferenceConfig, InputError, InputParams
 from asyncinfer.cli import batch_jobs
 from asyncinfer.cli.app import app
 from asyncinfer.errors import ConfigError
@@ -121,3 +122,25 @@ def test_each_command_has_one_line_of_help() -> None:
 def test_error_of_a_command_is_its_exit_code() -> None:
     result = CliRunner().invoke(app, ["batch", "status", "b", "--engine", "REMOTE"])
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz"])
+async def test_results_are_not_written_as_conversations_into_files_of_other_formats(
+    config: InferenceConfig, tmp_path: Path, name: str
+) -> None:
+    changed = config.model_copy(update={"output_path": str(tmp_path / name)})
+    with pytest.raises(ConfigError, match="JSONL file of conversations; give such an output, or use"):
+        await batch_jobs.write_results(changed, "batch_2")
+    assert not (tmp_path / name).exists()
+
+
+async def test_csv_file_with_a_prompt_becomes_parquet_by_a_job(config: InferenceConfig, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n1,one\n2,two\n")
+    rows = {
+        "input": InputParams(prompt="{{ text }}"),
+        "input_path": str(tmp_path / "in.csv"),
+        "output_path": str(tmp_path / "out.parquet"),
+    }
+    assert await batch_jobs.run_jobs(config.model_copy(update=rows)) == 0
+    found = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["id"], row["answer"]) for row in found] == [("1", answer_to("one")), ("2", answer_to("two"))]

@@ -107,3 +107,11 @@ def test_single_column_survives_with_its_empty_values(values: list[str]) -> None
         path = Path(folder) / "a.csv"
         write(path, [{"a": value} for value in values])
         assert [row["a"] for row in read(path)] == values
+
+
+def test_line_breaks_of_old_systems_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,text\r1,a\r")
+    with pytest.raises(
+        InputError, match="line 1: not valid CSV: a line break inside .* save the file with line breaks"
+    ):
+        read(tmp_path / "a.csv")

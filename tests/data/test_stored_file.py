@@ -56,7 +56,7 @@ def test_file_url_is_a_local_path(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_an_error_without_secrets(temporary: Path) -> None:
-    with FileServer({}) as server, pytest.raises(InputError, match="cannot be read") as caught:
+    with FileServer({}) as server, pytest.raises(InputError, match="cannot be read: there is no such file") as caught:
         opened(f"{server.url}/a.csv?X-Amz-Signature=s3cr3t&part=1")
     assert "s3cr3t" not in str(caught.value)
     assert "part=1" in str(caught.value)

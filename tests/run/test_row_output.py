@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from anyio import to_thread
+from pydantic import BaseModel
 
 from asyncinfer import (
     ConfigError,
@@ -477,3 +478,45 @@ async def test_typed_answer_that_does_not_fit_is_kept_whole(tmp_path: Path) -> N
     first, second = await criticised(tmp_path, "out.parquet", ['{"stars": 5, "topics": []}', '{"stars": 4, "top'])
     assert (first["stars"], first["answer"]) == (5, None)
     assert (second["stars"], second["answer"]) == (None, '{"stars": 4, "top')
+
+
+# With other settings
+
+
+class Verdict(BaseModel):
+    stars: int
+
+
+class Judge(SimpleEngine):
+    """Gives five stars."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        return Completion(Message(role=Role.ASSISTANT, content='{"stars": 5}'), FinishReason.STOP)
+
+
+async def test_properties_of_a_response_model_are_typed_columns(tmp_path: Path) -> None:
+    config = job(await saved(tmp_path, "in.csv", ROWS[:2]), tmp_path / "out.parquet")
+    config.generation.response_model = "tests.run.test_row_output:Verdict"
+    await Judge(ModelParams(model_name="judge")).arun(config)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.schema.field("stars").type == pa.int64()
+    assert [(row["id"], row["stars"]) for row in found.to_pylist()] == [("r0", 5), ("r1", 5)]
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz"])
+@pytest.mark.parametrize(("setting", "value"), [("retry_failures", True), ("output", OutputParams(shards=2))])
+async def test_retries_and_parts_need_a_file_of_conversations(
+    tmp_path: Path, name: str, setting: str, value: object
+) -> None:
+    path = await saved(tmp_path, "in.csv")
+    config = InferenceConfig(input=InputParams(path=path, prompt="{{ text }}"), output_path=tmp_path / name)
+    engine = FakeEngine()
+    with pytest.raises(ConfigError, match="JSONL file"):
+        await engine.arun(config.model_copy(update={setting: value}))
+    assert not engine.asked
+
+
+async def test_limit_takes_the_first_rows_of_a_table(tmp_path: Path) -> None:
+    config = job(await saved(tmp_path, "in.parquet"), tmp_path / "out.csv").model_copy(update={"limit": 3})
+    await FakeEngine().arun(config)
+    assert [row["id"] for row in loaded(tmp_path / "out.csv")] == ["r0", "r1", "r2"]
