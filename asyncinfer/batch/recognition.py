@@ -18,7 +18,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.custom_ids import RowId, row_of
 from asyncinfer.batch.job_state import JobFolder, JobState
-from asyncinfer.dialects.batch import TAG
+from asyncinfer.dialects.batch import has_tag
 from asyncinfer.errors import RequestError
 from asyncinfer.types.batch import BatchInfo
 
@@ -45,7 +45,7 @@ class Recognition:
         Raises:
             RequestError: The API refused a request.
         """
-        marked = [info for info in found if (info.metadata or {}).get(TAG) == job.tag]
+        marked = [info for info in found if has_tag(info, job.tag)]
         if marked or not found:
             return marked
         known = await DISK.run(self._folder.batch_ids)

@@ -31,6 +31,12 @@ T = TypeVar("T")
 # without metadata store the mark elsewhere, for instance in the display name; their dialect reports it under this key.
 TAG = "asyncinfer_job"
 
+
+def has_tag(info: BatchInfo, tag: str) -> bool:
+    """Whether a job has this tag in its metadata."""
+    return (info.metadata or {}).get(TAG) == tag
+
+
 # Who authorises a request, if not the API's own signer: nobody, because the URL itself is signed (`NOBODY`), or the
 # signer that the provider's row has for this service.
 API, NOBODY, S3, GCS = "", "nobody", "s3", "gcs"
@@ -278,7 +284,7 @@ _CLOCK_DIFFERENCE = 3600.0
 
 def _tagged(dialect: BatchDialect, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
     batches = yield from jobs_since(dialect.listing, context, job.since)
-    return earliest(batch for batch in batches if (batch.metadata or {}).get(TAG) == job.tag)
+    return earliest(batch for batch in batches if has_tag(batch, job.tag))
 
 
 def jobs_since(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 from urllib.parse import quote, urlencode
 
 from pydantic_core import to_json
@@ -14,6 +14,7 @@ from asyncinfer.dialects.fields import as_list
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.json_text import read_json
 from asyncinfer.errors import InferenceErrorType, RequestError
+from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus
 from asyncinfer.types.http import HttpResponse, malformed_response
 from asyncinfer.types.times import parse_date
 
@@ -53,7 +54,7 @@ def optional_text(data: Mapping[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def row_id(*candidates: object) -> str:
+def required_custom_id(*candidates: object) -> str:
     """Return the first of several values that may be the id of a row.
 
     Raises:
@@ -75,6 +76,35 @@ def time_at(data: Mapping[str, Any], key: str) -> datetime | None:
     value = data.get(key)
     seconds = parse_date(value) if isinstance(value, str) else None
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+class EndTimes(TypedDict):
+    """The times of `BatchInfo` that say when a job ended. At most one is set."""
+
+    completed_at: datetime | None
+    failed_at: datetime | None
+    expired_at: datetime | None
+    canceled_at: datetime | None
+
+
+def end_times(status: BatchStatus, ended: datetime | None) -> EndTimes:
+    """Return the time at which a job ended, under the name for its status. Such APIs have one field for it."""
+    return {
+        "completed_at": ended if status is BatchStatus.COMPLETED else None,
+        "failed_at": ended if status is BatchStatus.FAILED else None,
+        "expired_at": ended if status is BatchStatus.EXPIRED else None,
+        "canceled_at": ended if status is BatchStatus.CANCELLED else None,
+    }
+
+
+def epoch_seconds(time: datetime | None) -> int:
+    """Return a time as seconds since the epoch; 0 if it is not known."""
+    return 0 if time is None else int(time.timestamp())
+
+
+def token_page(batches: list[BatchInfo], token: str | None) -> BatchListResponse:
+    """Return a page of a list of jobs whose next page is named by a token; None: no page follows."""
+    return BatchListResponse(batches, batches[0].id if batches else None, token, token is not None)
 
 
 def as_response(value: Any, status: int = 200) -> HttpResponse:

@@ -35,8 +35,8 @@ from asyncinfer.dialects.batch_fields import (
     objects_at,
     optional_text,
     query_of,
+    required_custom_id,
     required_text,
-    row_id,
     segment,
     time_at,
     unanswered,
@@ -126,7 +126,7 @@ def answer(result_line: bytes) -> BatchAnswer:
         RequestError: The line is not a result with an id.
     """
     entry = line_object(result_line)
-    custom_id, result = row_id(entry.get("custom_id")), object_at(entry, "result")
+    custom_id, result = required_custom_id(entry.get("custom_id")), object_at(entry, "result")
     message = result.get("message")
     if isinstance(message, dict):
         return BatchAnswer(custom_id, as_response(message))

@@ -28,17 +28,20 @@ from asyncinfer.dialects.batch import (
     JobFile,
     SentJob,
     Steps,
+    has_tag,
 )
 from asyncinfer.dialects.batch_fields import (
     as_response,
+    end_times,
     line_object,
     objects_at,
     optional_text,
     query_of,
+    required_custom_id,
     required_text,
-    row_id,
     segment,
     time_at,
+    token_page,
 )
 from asyncinfer.dialects.bedrock.hosts import VARIABLES, control_plane
 from asyncinfer.dialects.bedrock.job_requests import invocation_type, job_dialect
@@ -135,7 +138,7 @@ def answer(result_line: bytes) -> BatchAnswer:
         RequestError: The line is not a result with an id.
     """
     entry = line_object(result_line)
-    custom_id, output = row_id(entry.get("recordId")), entry.get("modelOutput")
+    custom_id, output = required_custom_id(entry.get("recordId")), entry.get("modelOutput")
     if isinstance(output, dict) and output:
         return BatchAnswer(custom_id, as_response(output))
     if error := as_object(entry.get("error")):
@@ -162,10 +165,7 @@ def info(job: Mapping[str, Any]) -> BatchInfo:
         error=optional_text(job, "message"),
         created_at=time_at(job, "submitTime"),
         expires_at=time_at(job, "jobExpirationTime"),
-        completed_at=ended if state is BatchStatus.COMPLETED else None,
-        failed_at=ended if state is BatchStatus.FAILED else None,
-        expired_at=ended if state is BatchStatus.EXPIRED else None,
-        canceled_at=ended if state is BatchStatus.CANCELLED else None,
+        **end_times(state, ended),
         metadata={"model": job.get("modelId"), "state": job.get("status"), **({TAG: name} if name else {})},
     )
 
@@ -215,7 +215,7 @@ def _error_response(error: Mapping[str, Any]) -> HttpResponse:
 
 def _named(context: BatchContext, name: str) -> Steps[list[BatchInfo]]:
     page = yield from _page(context, nameContains=name, maxResults=100)
-    return earliest([batch for batch in page.batches if (batch.metadata or {}).get(TAG) == name])
+    return earliest([batch for batch in page.batches if has_tag(batch, name)])
 
 
 def _page(context: BatchContext, **fields: object) -> Steps[BatchListResponse]:
@@ -223,7 +223,7 @@ def _page(context: BatchContext, **fields: object) -> Steps[BatchListResponse]:
     page = json_object((yield _exchange(context, "GET", f"/model-invocation-jobs?{query}")))
     batches = [info(entry) for entry in objects_at(page, "invocationJobSummaries")]
     token = optional_text(page, "nextToken")
-    return BatchListResponse(batches, batches[0].id if batches else None, token, token is not None)
+    return token_page(batches, token)
 
 
 def _exchange(context: BatchContext, method: str, path: str, body: bytes = b"") -> Exchange:

@@ -29,14 +29,16 @@ from asyncinfer.dialects.batch import (
 )
 from asyncinfer.dialects.batch_fields import (
     as_response,
+    end_times,
     line_object,
     objects_at,
     optional_text,
     query_of,
+    required_custom_id,
     required_text,
-    row_id,
     segment,
     time_at,
+    token_page,
 )
 from asyncinfer.dialects.fields import as_object, count_at, object_at
 from asyncinfer.dialects.google import response as gemini_response
@@ -80,7 +82,7 @@ def listing(context: BatchContext, after: str | None, limit: int | None) -> Step
     page = json_object((yield native_exchange(context, "GET", "/batches", query=query)))
     batches = [info(entry) for entry in objects_at(page, "operations")]
     token = optional_text(page, "nextPageToken")
-    return BatchListResponse(batches, batches[0].id if batches else None, token, token is not None)
+    return token_page(batches, token)
 
 
 def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
@@ -106,7 +108,7 @@ def answer(result_line: bytes) -> BatchAnswer:
         RequestError: The line is not a result with a key.
     """
     entry = line_object(result_line)
-    custom_id = row_id(entry.get("key"), object_at(entry, "metadata").get("key"))
+    custom_id = required_custom_id(entry.get("key"), object_at(entry, "metadata").get("key"))
     return BatchAnswer(custom_id, _response(entry))
 
 
@@ -136,10 +138,7 @@ def info(operation: Mapping[str, Any]) -> BatchInfo:
         output_file_id=optional_text(output, "responsesFile"),
         error=message_in(operation.get("error")),
         created_at=time_at(batch, "createTime"),
-        completed_at=ended if state is BatchStatus.COMPLETED else None,
-        failed_at=ended if state is BatchStatus.FAILED else None,
-        expired_at=ended if state is BatchStatus.EXPIRED else None,
-        canceled_at=ended if state is BatchStatus.CANCELLED else None,
+        **end_times(state, ended),
         metadata={
             "display_name": name,
             "state": batch.get("state"),

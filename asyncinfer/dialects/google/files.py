@@ -12,7 +12,15 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from asyncinfer.dialects.batch import BatchContext, Exchange, FileQuery, FilesApi, JobFile, Steps, Upload
-from asyncinfer.dialects.batch_fields import objects_at, optional_text, query_of, required_text, segment, time_at
+from asyncinfer.dialects.batch_fields import (
+    epoch_seconds,
+    objects_at,
+    optional_text,
+    query_of,
+    required_text,
+    segment,
+    time_at,
+)
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.google.native_api import NATIVE, native_exchange
 from asyncinfer.dialects.http import json_object, status_error
@@ -57,12 +65,11 @@ def file_content(context: BatchContext, file_id: str) -> Steps[Exchange]:
 
 
 def _file(entry: Mapping[str, Any]) -> FileInfo:
-    created = time_at(entry, "createTime")
     return FileInfo(
         id=required_text(entry, "name"),
         filename=optional_text(entry, "displayName") or "",
         bytes=_size(entry.get("sizeBytes")),
-        created_at=int(created.timestamp()) if created is not None else 0,
+        created_at=epoch_seconds(time_at(entry, "createTime")),
         purpose=str(entry.get("source") or "").lower(),
     )
 

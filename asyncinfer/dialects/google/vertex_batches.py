@@ -31,8 +31,18 @@ from asyncinfer.dialects.batch import (
     JobFile,
     SentJob,
     Steps,
+    has_tag,
 )
-from asyncinfer.dialects.batch_fields import objects_at, optional_text, query_of, required_text, segment, time_at
+from asyncinfer.dialects.batch_fields import (
+    end_times,
+    objects_at,
+    optional_text,
+    query_of,
+    required_text,
+    segment,
+    time_at,
+    token_page,
+)
 from asyncinfer.dialects.fields import as_list, count_at, object_at
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.cloud_storage import EMULATOR, content, objects_below, upload
@@ -96,7 +106,7 @@ def find(context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
     found, token = list[BatchInfo](), None
     for _ in range(_MOST_PAGES):
         page = yield from _page(context, filter=f'display_name="{job.tag}"', pageToken=token)
-        found += [batch for batch in page.batches if (batch.metadata or {}).get(TAG) == job.tag]
+        found += [batch for batch in page.batches if has_tag(batch, job.tag)]
         token = page.last_id
         if not page.has_more:
             break
@@ -129,10 +139,7 @@ def info(job: Mapping[str, Any]) -> BatchInfo:
         error=message_in(job.get("error")),
         created_at=time_at(job, "createTime"),
         in_progress_at=time_at(job, "startTime"),
-        completed_at=ended if state is BatchStatus.COMPLETED else None,
-        failed_at=ended if state is BatchStatus.FAILED else None,
-        expired_at=ended if state is BatchStatus.EXPIRED else None,
-        canceled_at=ended if state is BatchStatus.CANCELLED else None,
+        **end_times(state, ended),
         metadata={"display_name": name, "state": job.get("state"), **({TAG: name} if name is not None else {})},
     )
 
@@ -161,7 +168,7 @@ def _page(context: BatchContext, **fields: object) -> Steps[BatchListResponse]:
     page = json_object((yield _exchange(context, "GET", "", query=query_of(**fields))))
     batches = [info(entry) for entry in objects_at(page, "batchPredictionJobs")]
     token = optional_text(page, "nextPageToken")
-    return BatchListResponse(batches, batches[0].id if batches else None, token, token is not None)
+    return token_page(batches, token)
 
 
 def _exchange(context: BatchContext, method: str, path: str, body: bytes = b"", *, query: str = "") -> Exchange:

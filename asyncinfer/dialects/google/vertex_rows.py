@@ -18,7 +18,7 @@ from typing import Any, cast
 from pydantic_core import to_json
 
 from asyncinfer.dialects.batch import BatchAnswer
-from asyncinfer.dialects.batch_fields import as_response, line_object, row_id
+from asyncinfer.dialects.batch_fields import as_response, line_object, required_custom_id
 from asyncinfer.dialects.fields import as_object, count_at, object_at
 from asyncinfer.dialects.google.jobs import error_response
 from asyncinfer.dialects.http import error_within
@@ -56,7 +56,7 @@ def answer(result_line: bytes) -> BatchAnswer:
     """
     entry = line_object(result_line)
     labelled = _labelled_id(object_at(object_at(entry, "request"), "labels"))
-    custom_id = row_id(entry.get("custom_id"), labelled, entry.get("key"))
+    custom_id = required_custom_id(entry.get("custom_id"), labelled, entry.get("key"))
     if response := _response(entry):
         return BatchAnswer(custom_id, response)
     if isinstance(entry.get("status"), str) and entry["status"]:

@@ -13,9 +13,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic_core import to_json
 
 from asyncinfer.dialects.batch import NOBODY, BatchContext, Exchange, FileQuery, FilesApi, JobFile, Steps
+from asyncinfer.dialects.batch_fields import epoch_seconds, query_of, segment
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import json_object, status_error
-from asyncinfer.dialects.openai.batches.fields import id_at, listed_in, query_of, segment, text_at, time_at
+from asyncinfer.dialects.openai.batches.fields import first_text, first_time, listed_in, required_id
 from asyncinfer.dialects.openai.batches.files import cut, file_upload
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.batch import FileInfo, FileListResponse
@@ -92,8 +93,8 @@ def _list(context: BatchContext, wanted: FileQuery) -> Steps[FileListResponse]:
     for _ in range(_PAGES):
         query = query_of(pageToken=token, pageSize=LARGEST_PAGE)
         page = json_object((yield Exchange(account_request(context, "GET", "/datasets", query=query))))
-        found += [_file(entry) for entry in listed_in(page, "datasets") if text_at(entry, "name")]
-        before, token = token, text_at(page, "nextPageToken")
+        found += [_file(entry) for entry in listed_in(page, "datasets") if first_text(entry, "name")]
+        before, token = token, first_text(page, "nextPageToken")
         if token in (None, before):
             break
     return cut(found, wanted)
@@ -119,12 +120,12 @@ def _content(context: BatchContext, dataset: str) -> Steps[Exchange]:
 
 
 def _file(data: Mapping[str, Any]) -> FileInfo:
-    name, created = short_id(id_at(data, "name")), time_at(data, "createTime")
+    name = short_id(required_id(data, "name"))
     return FileInfo(
         id=name,
-        filename=text_at(data, "displayName") or name,
+        filename=first_text(data, "displayName") or name,
         bytes=0,
-        created_at=0 if created is None else int(created.timestamp()),
+        created_at=epoch_seconds(first_time(data, "createTime")),
         purpose="dataset",
     )
 

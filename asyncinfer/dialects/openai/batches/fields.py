@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from asyncinfer.dialects.fields import as_count, as_list, as_object
 from asyncinfer.types.http import malformed_response
@@ -15,18 +14,18 @@ from asyncinfer.types.times import parse_date, parse_number
 _EARLIEST, _LATEST = 1e9, 1e10
 
 
-def id_at(data: Mapping[str, Any], *keys: str) -> str:
+def required_id(data: Mapping[str, Any], *keys: str) -> str:
     """Return the first id under one of the keys.
 
     Raises:
         RequestError: There is no id.
     """
-    if (found := text_at(data, *keys)) is None:
+    if (found := first_text(data, *keys)) is None:
         raise malformed_response(f"has no {keys[0]}")
     return found
 
 
-def text_at(data: Mapping[str, Any], *keys: str) -> str | None:
+def first_text(data: Mapping[str, Any], *keys: str) -> str | None:
     """Return the first text under one of the keys that is not empty. A whole number counts as text."""
     for key in keys:
         value = data.get(key)
@@ -37,7 +36,7 @@ def text_at(data: Mapping[str, Any], *keys: str) -> str | None:
     return None
 
 
-def time_at(data: Mapping[str, Any], *keys: str) -> datetime | None:
+def first_time(data: Mapping[str, Any], *keys: str) -> datetime | None:
     """Return the first time under one of the keys: seconds since the epoch, or an ISO 8601 text."""
     return next((time for key in keys if (time := as_time(data.get(key))) is not None), None)
 
@@ -61,13 +60,3 @@ def listed_in(page: Any, *keys: str) -> list[Mapping[str, Any]]:
     fields = as_object(page)
     lists = (as_list(page), *(as_list(fields.get(key)) for key in keys))
     return [as_object(one) for listed in lists for one in listed if as_object(one)]
-
-
-def query_of(**values: object) -> str:
-    """Return the query with the values that are not None."""
-    return urlencode({name: value for name, value in values.items() if value is not None})
-
-
-def segment(name: str) -> str:
-    """Return a name as one segment of a path."""
-    return quote(name, safe="")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncinfer.dialects.batch import BatchContext, Exchange, FileQuery, JobFile, Steps, Upload
+from asyncinfer.dialects.batch_fields import epoch_seconds, query_of, segment
 from asyncinfer.dialects.http import json_object, json_value, status_error
-from asyncinfer.dialects.openai.batches.fields import id_at, listed_in, query_of, segment, text_at, time_at
+from asyncinfer.dialects.openai.batches.fields import first_text, first_time, listed_in, required_id
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, Paging
 from asyncinfer.types.batch import FileInfo, FileListResponse
 from asyncinfer.types.http import HttpRequest
@@ -29,7 +30,7 @@ def file_name(tag: str) -> str:
 def upload_file(quirks: BatchQuirks, context: BatchContext, file: JobFile, tag: str) -> Steps[str]:
     """Upload the file of a job, and return its id."""
     fields = {"purpose": "batch"}
-    return id_at(json_object((yield file_upload(quirks.send(context, "POST", FILES), file, tag, fields))), "id")
+    return required_id(json_object((yield file_upload(quirks.send(context, "POST", FILES), file, tag, fields))), "id")
 
 
 def file_upload(request: HttpRequest, file: JobFile, tag: str, fields: Mapping[str, str]) -> Upload:
@@ -89,7 +90,7 @@ def file_content(quirks: BatchQuirks, context: BatchContext, file_id: str) -> St
 
 def files_in(page: Any) -> list[FileInfo]:
     """Return the files of a page of a list. Entries that are not files are left out."""
-    return [_file(entry) for entry in listed_in(page, "data") if text_at(entry, "id")]
+    return [_file(entry) for entry in listed_in(page, "data") if first_text(entry, "id")]
 
 
 def _all_files(quirks: BatchQuirks, context: BatchContext) -> Steps[list[FileInfo]]:
@@ -114,11 +115,11 @@ def cut(files: list[FileInfo], wanted: FileQuery) -> FileListResponse:
 
 
 def _file(data: Mapping[str, Any]) -> FileInfo:
-    size, created = data.get("bytes"), time_at(data, "created_at")
+    size = data.get("bytes")
     return FileInfo(
-        id=id_at(data, "id"),
-        filename=text_at(data, "filename") or "",
+        id=required_id(data, "id"),
+        filename=first_text(data, "filename") or "",
         bytes=size if isinstance(size, int) and size > 0 else 0,
-        created_at=0 if created is None else int(created.timestamp()),
-        purpose=text_at(data, "purpose") or "",
+        created_at=epoch_seconds(first_time(data, "created_at")),
+        purpose=first_text(data, "purpose") or "",
     )

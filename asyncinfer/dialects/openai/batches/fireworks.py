@@ -27,6 +27,7 @@ from asyncinfer.dialects.batch import (
     SentJob,
     Steps,
 )
+from asyncinfer.dialects.batch_fields import end_times, query_of, segment
 from asyncinfer.dialects.fields import as_object, object_at
 from asyncinfer.dialects.http import json_object, status_error
 from asyncinfer.dialects.openai.batches.datasets import (
@@ -39,15 +40,7 @@ from asyncinfer.dialects.openai.batches.datasets import (
     short_id,
     upload_dataset,
 )
-from asyncinfer.dialects.openai.batches.fields import (
-    first_count,
-    id_at,
-    listed_in,
-    query_of,
-    segment,
-    text_at,
-    time_at,
-)
+from asyncinfer.dialects.openai.batches.fields import first_count, first_text, first_time, listed_in, required_id
 from asyncinfer.dialects.openai.batches.jobs import status_of
 from asyncinfer.dialects.openai.batches.lines import answer
 from asyncinfer.dialects.openai.batches.quirks import CHAT, ONE_DAY, BatchQuirks
@@ -81,7 +74,7 @@ def submit(context: BatchContext, file: JobFile, tag: str, window: str) -> Steps
     body = {"model": context.model, "displayName": tag, "inputDatasetId": f"{account_of(context)}/datasets/{name}"}
     query = query_of(batchInferenceJobId=name)
     response = yield Exchange(account_request(context, "POST", "/batchInferenceJobs", to_json(body), query=query))
-    return name if response.status == _CONFLICT else short_id(id_at(json_object(response), "name"))
+    return name if response.status == _CONFLICT else short_id(required_id(json_object(response), "name"))
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
@@ -119,8 +112,8 @@ def listing(context: BatchContext, after: str | None, limit: int | None) -> Step
         query = query_of(pageToken=after, pageSize=size)
         response = yield Exchange(account_request(context, "GET", "/batchInferenceJobs", query=query))
     page = json_object(response)
-    batches = [job_info(entry) for entry in listed_in(page, "batchInferenceJobs") if text_at(entry, "name")]
-    token = text_at(page, "nextPageToken")
+    batches = [job_info(entry) for entry in listed_in(page, "batchInferenceJobs") if first_text(entry, "name")]
+    token = first_text(page, "nextPageToken")
     first, last = (batches[0].id, batches[-1].id) if batches else (None, None)
     return BatchListResponse(batches, first, token or last, token is not None)
 
@@ -154,10 +147,10 @@ def job_info(data: Mapping[str, Any]) -> BatchInfo:
     """
     progress, lifecycle = object_at(data, "jobProgress"), object_at(data, "lifecycle")
     status = status_of(data.get("state"))
-    ended = time_at(lifecycle, "endTime") or time_at(data, "endTime")
+    ended = first_time(lifecycle, "endTime") or first_time(data, "endTime")
     counts = [first_count(progress, key) or 0 for key in ("totalInputRequests", "totalProcessedRequests")]
     return BatchInfo(
-        id=short_id(id_at(data, "name")),
+        id=short_id(required_id(data, "name")),
         status=status,
         total_requests=max(counts),
         completed_requests=first_count(progress, "successfullyProcessedRequests") or 0,
@@ -166,26 +159,23 @@ def job_info(data: Mapping[str, Any]) -> BatchInfo:
         input_file_id=_optional_id(data, "inputDatasetId"),
         output_file_id=_optional_id(data, "outputDatasetId"),
         error=_error(data, status),
-        created_at=time_at(data, "createTime"),
-        in_progress_at=time_at(lifecycle, "runStartTime") or time_at(data, "startTime"),
-        expires_at=time_at(data, "expireTime"),
-        completed_at=ended if status is BatchStatus.COMPLETED else None,
-        failed_at=ended if status is BatchStatus.FAILED else None,
-        expired_at=ended if status is BatchStatus.EXPIRED else None,
-        canceled_at=ended if status is BatchStatus.CANCELLED else None,
+        created_at=first_time(data, "createTime"),
+        in_progress_at=first_time(lifecycle, "runStartTime") or first_time(data, "startTime"),
+        expires_at=first_time(data, "expireTime"),
+        **end_times(status, ended),
         metadata=_metadata(data),
     )
 
 
 def _error(data: Mapping[str, Any], status: BatchStatus) -> str | None:
     state = object_at(data, "status")
-    text = text_at(state, "message") or text_at(state, "code")
+    text = first_text(state, "message") or first_text(state, "code")
     return None if status is BatchStatus.COMPLETED or text == "OK" else text
 
 
 def _metadata(data: Mapping[str, Any]) -> dict[str, Any]:
-    tag, percent = text_at(data, "displayName"), first_count(object_at(data, "jobProgress"), "percent")
-    names = {TAG: tag, "model": text_at(data, "model"), "state": text_at(data, "state"), "percent": percent}
+    tag, percent = first_text(data, "displayName"), first_count(object_at(data, "jobProgress"), "percent")
+    names = {TAG: tag, "model": first_text(data, "model"), "state": first_text(data, "state"), "percent": percent}
     return {name: value for name, value in names.items() if value is not None}
 
 
@@ -199,7 +189,7 @@ def _resource_id(tag: str) -> str:
 
 
 def _optional_id(data: Mapping[str, Any], key: str) -> str | None:
-    name = text_at(as_object(data), key)
+    name = first_text(as_object(data), key)
     return None if name is None else short_id(name)
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncinfer.dialects.batch import TAG
 from asyncinfer.dialects.fields import as_list, as_object, members_of, object_at
-from asyncinfer.dialects.openai.batches.fields import first_count, id_at, listed_in, text_at, time_at
+from asyncinfer.dialects.openai.batches.fields import first_count, first_text, first_time, listed_in, required_id
 from asyncinfer.types.batch import BatchInfo, BatchStatus
 
 # The words of other providers for the states of a job: Mistral and Fireworks.
@@ -52,33 +51,28 @@ def job_info(data: Mapping[str, Any]) -> BatchInfo:
     status = status_of(data.get("status"))
     total, completed, failed = _counts(data)
     return BatchInfo(
-        id=id_at(data, "id"),
+        id=required_id(data, "id"),
         status=status,
         total_requests=total,
         completed_requests=completed,
         failed_requests=failed,
-        endpoint=text_at(data, "endpoint"),
-        input_file_id=text_at(data, "input_file_id") or _first_text(data.get("input_files")),
-        batch_completion_window=text_at(data, "completion_window"),
-        output_file_id=text_at(data, "output_file_id", "output_file"),
-        error_file_id=text_at(data, "error_file_id", "error_file"),
+        endpoint=first_text(data, "endpoint"),
+        input_file_id=first_text(data, "input_file_id") or _first_member(data.get("input_files")),
+        batch_completion_window=first_text(data, "completion_window"),
+        output_file_id=first_text(data, "output_file_id", "output_file"),
+        error_file_id=first_text(data, "error_file_id", "error_file"),
         error=None if status is BatchStatus.COMPLETED else error_text(data),
-        created_at=time_at(data, "created_at"),
-        in_progress_at=time_at(data, "in_progress_at", "started_at"),
-        expires_at=time_at(data, "expires_at", "job_deadline"),
-        finalizing_at=time_at(data, "finalizing_at"),
-        completed_at=time_at(data, "completed_at"),
-        failed_at=time_at(data, "failed_at"),
-        expired_at=time_at(data, "expired_at"),
-        canceling_at=time_at(data, "cancelling_at", "canceling_at"),
-        canceled_at=time_at(data, "cancelled_at", "canceled_at"),
+        created_at=first_time(data, "created_at"),
+        in_progress_at=first_time(data, "in_progress_at", "started_at"),
+        expires_at=first_time(data, "expires_at", "job_deadline"),
+        finalizing_at=first_time(data, "finalizing_at"),
+        completed_at=first_time(data, "completed_at"),
+        failed_at=first_time(data, "failed_at"),
+        expired_at=first_time(data, "expired_at"),
+        canceling_at=first_time(data, "cancelling_at", "canceling_at"),
+        canceled_at=first_time(data, "cancelled_at", "canceled_at"),
         metadata=dict(object_at(data, "metadata")) or None,
     )
-
-
-def has_tag(info: BatchInfo, tag: str) -> bool:
-    """Whether a job has this tag in its metadata."""
-    return (info.metadata or {}).get(TAG) == tag
 
 
 def error_text(data: Mapping[str, Any]) -> str | None:
@@ -96,7 +90,7 @@ def _one_error(error: Any) -> str:
     if not isinstance(error, dict):
         return str(error)[:1000] if error else ""
     fields = as_object(error)
-    text = text_at(fields, "message", "code") or ""
+    text = first_text(fields, "message", "code") or ""
     place = first_count(fields, "line")
     return f"line {place}: {text}" if text and place is not None else text
 
@@ -113,10 +107,10 @@ def _counts(data: Mapping[str, Any]) -> tuple[int, int, int]:
     return total, completed, failed
 
 
-def _first_text(value: Any) -> str | None:
+def _first_member(value: Any) -> str | None:
     return next((text for text in as_list(value) if isinstance(text, str)), None)
 
 
 def jobs_in(data: Any) -> list[BatchInfo]:
     """Return the jobs of a page of a list. Entries that are not jobs are left out."""
-    return [job_info(entry) for entry in listed_in(data, "data", "value") if text_at(entry, "id")]
+    return [job_info(entry) for entry in listed_in(data, "data", "value") if first_text(entry, "id")]

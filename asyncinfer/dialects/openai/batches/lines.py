@@ -15,7 +15,7 @@ from asyncinfer.dialects.batch import BatchAnswer, BatchContext
 from asyncinfer.dialects.fields import as_count, as_object
 from asyncinfer.dialects.http import as_response_json, error_within
 from asyncinfer.dialects.json_text import read_json
-from asyncinfer.dialects.openai.batches.fields import id_at, text_at
+from asyncinfer.dialects.openai.batches.fields import first_text, required_id
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import HttpRequest, HttpResponse, is_success, malformed_response
@@ -52,7 +52,7 @@ def answer(line: bytes) -> BatchAnswer:
     except ValueError as error:
         raise malformed_response(f"has a line that is not JSON: {error}") from None
     data = as_object(value)
-    custom_id = id_at(data, "custom_id")
+    custom_id = required_id(data, "custom_id")
     error = data.get("error")
     response = _response(data.get("response"))
     if response is not None and (response.is_success or not error):
@@ -80,7 +80,7 @@ def _response(value: Any) -> HttpResponse | None:
 def _error(error: Any) -> RequestError:
     """Return the error of a request that has no response."""
     fields: Mapping[str, Any] = as_object(error)
-    code = text_at(fields, "code")
+    code = first_text(fields, "code")
     if code in _UNANSWERED:
         message = f"{_FAILED}: {fields.get('message') or code}"
         return RequestError(message, error_type=InferenceErrorType.API_STATUS, is_retryable=True)

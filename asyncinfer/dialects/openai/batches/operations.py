@@ -6,12 +6,23 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import TAG, BatchContext, Exchange, FileQuery, JobFile, SentJob, Steps, jobs_since
+from asyncinfer.dialects.batch import (
+    TAG,
+    BatchContext,
+    Exchange,
+    FileQuery,
+    JobFile,
+    SentJob,
+    Steps,
+    has_tag,
+    jobs_since,
+)
+from asyncinfer.dialects.batch_fields import query_of, segment
 from asyncinfer.dialects.fields import as_count, as_object, object_at
 from asyncinfer.dialects.http import json_object, json_value
-from asyncinfer.dialects.openai.batches.fields import query_of, segment, text_at
+from asyncinfer.dialects.openai.batches.fields import first_text
 from asyncinfer.dialects.openai.batches.files import file_content, file_name, list_files, upload_file
-from asyncinfer.dialects.openai.batches.jobs import has_tag, job_info, jobs_in
+from asyncinfer.dialects.openai.batches.jobs import job_info, jobs_in
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, NewJob, Paging, Quirky
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus, earliest
@@ -58,7 +69,7 @@ def cancel(quirks: BatchQuirks, context: BatchContext, batch_id: str) -> Steps[B
         if info.is_terminal or info.status is BatchStatus.CANCELLING:
             return info
     data = json_object(response)
-    return job_info(data) if text_at(data, "id") else (yield from status(quirks, context, batch_id))
+    return job_info(data) if first_text(data, "id") else (yield from status(quirks, context, batch_id))
 
 
 def listing(
@@ -77,9 +88,9 @@ def listing(
     batches, fields = jobs_in(data), as_object(data)
     match quirks.job_pages:
         case Paging.AFTER:
-            cursor, has_more = text_at(fields, "last_id"), fields.get("has_more") is True and bool(batches)
+            cursor, has_more = first_text(fields, "last_id"), fields.get("has_more") is True and bool(batches)
         case Paging.CURSOR:
-            cursor = text_at(object_at(fields, "paging"), "next_cursor")
+            cursor = first_text(object_at(fields, "paging"), "next_cursor")
             has_more = cursor is not None
         case Paging.NUMBER:
             has_more = bool(batches) and (number + 1) * size < (as_count(fields.get("total")) or 0)

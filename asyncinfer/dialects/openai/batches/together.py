@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from asyncinfer.dialects.batch import NOBODY, BatchContext, BatchLimits, Exchange, JobFile, Steps, Upload
+from asyncinfer.dialects.batch_fields import segment
 from asyncinfer.dialects.http import json_object, status_error
-from asyncinfer.dialects.openai.batches.fields import id_at, segment
+from asyncinfer.dialects.openai.batches.fields import required_id
 from asyncinfer.dialects.openai.batches.files import FILES, file_name, form_request
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, NewJob, Paging
 from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
@@ -31,7 +32,7 @@ def upload(context: BatchContext, file: JobFile, tag: str) -> Steps[str]:
     fields = {"purpose": "batch-api", "file_name": file_name(tag), "file_type": "jsonl"}
     response = yield Exchange(form_request(request, fields))
     if response.is_success:  # The server needs no upload to another URL.
-        return id_at(json_object(response), "id")
+        return required_id(json_object(response), "id")
     file_id = response.headers.get("x-together-file-id") or response.headers.get("X-Together-File-Id")
     if response.status not in _REDIRECTS or not file_id:
         raise status_error(response)
