@@ -82,7 +82,12 @@ def _shallow(change: Callable[[dict[str, Any]], T], schema: dict[str, Any]) -> T
     try:
         return change(schema)
     except RecursionError:
-        raise SchemaTooLargeError("the schema is nested too deeply") from None
+        raise nested_too_deeply() from None
+
+
+def nested_too_deeply() -> SchemaTooLargeError:
+    """Return the error for a schema with too many levels."""
+    return SchemaTooLargeError("the schema is nested too deeply")
 
 
 @contextmanager

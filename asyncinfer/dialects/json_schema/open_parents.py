@@ -6,7 +6,7 @@ An object that forbids further properties would refuse those of the members of i
 from __future__ import annotations
 
 from asyncinfer.dialects.json_schema.conjunction import both
-from asyncinfer.dialects.json_schema.growth import Growth
+from asyncinfer.dialects.json_schema.growth import Growth, nested_too_deeply
 from asyncinfer.dialects.json_schema.refs import without_top_ref
 from asyncinfer.dialects.json_schema.walk import Schema, describes_object, map_subschemas, schemas_in
 
@@ -16,6 +16,8 @@ _OF_OBJECTS = frozenset(
         *("patternProperties", "properties", "propertyNames", "required", "type", "unevaluatedProperties"),
     }
 )
+# A reference that leads back to itself has endless levels. No API accepts a schema of this many.
+_MOST_LEVELS = 150
 _ADD_PROPERTIES = frozenset({"$ref", "additionalProperties", "anyOf", "patternProperties", "properties"})
 
 
@@ -31,8 +33,18 @@ def parents_in_members(schema: Schema) -> Schema:
 class _Parents:
     def __init__(self, root: Schema) -> None:
         self._root, self._growth = root, Growth()
+        self._level = 0
 
     def changed(self, schema: Schema) -> Schema:
+        if self._level == _MOST_LEVELS:
+            raise nested_too_deeply()
+        self._level += 1
+        try:
+            return self._changed(schema)
+        finally:
+            self._level -= 1
+
+    def _changed(self, schema: Schema) -> Schema:
         members = schemas_in(schema.get("anyOf"))
         if describes_object(schema) and any(map(_adds_properties, members)):
             parent = {key: value for key, value in schema.items() if key in _OF_OBJECTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -109,6 +110,19 @@ def test_deeply_nested_schema_is_refused() -> None:
         schema = {"type": "array", "items": schema}
     with pytest.raises(SchemaTooLargeError, match="nested too deeply"):
         to_openai_strict(schema)
+
+
+def test_endless_reference_is_refused_whatever_the_recursion_limit() -> None:
+    endless: Json = {"type": "object", "properties": {"q": {}}, "anyOf": [{"$ref": "#/$defs/A"}]}
+    schema: Json = {**endless, "$defs": {"A": endless}}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        with counted_calls() as calls, pytest.raises(SchemaTooLargeError, match="nested too deeply"):
+            to_openai_strict(schema)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert calls.count < 100_000
 
 
 def test_schema_is_transformed_once() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.json_schema.violation import violation
+from asyncinfer.dialects.json_schema.walk import mentions
 from asyncinfer.engines.local.structured.bounds import BoundedSchema, bound_schema, rewritten
 from asyncinfer.engines.local.structured.fallbacks import without_failing, without_merged
 from asyncinfer.engines.local.structured.objects import lists_all_properties
@@ -105,8 +106,10 @@ def _reduce_schema(structure: Structure, schema: Any, compile: Callable[[Structu
     def fails(part: Any) -> bool:
         return bool(attempt(part, is_call=False)[1].error)
 
-    schema, dropped = bound_schema(schema, structure.setting)
-    schema = forbid_extra(schema)
+    bounded, dropped = bound_schema(schema, structure.setting)
+    schema = forbid_extra(bounded)
+    # Options that forbid further properties may exclude each other although the options of the setting do not.
+    is_narrower = schema != bounded and mentions(bounded, frozenset({"oneOf"}))
     reduced, compiled = attempt(schema)
     fallbacks: tuple[Callable[[Any], BoundedSchema], ...] = (partial(without_failing, fails=fails), without_merged)
     for fallback in fallbacks:
@@ -119,7 +122,8 @@ def _reduce_schema(structure: Structure, schema: Any, compile: Callable[[Structu
     unsupported = dict.fromkeys(warning for warning in compiled.warnings if not warning.startswith(_ONE_OF))
     if inexpressible := [*dropped, *unsupported]:
         _warn(structure.setting, inexpressible)
-    return ReducedStructure(reduced, compiled.matcher, structure.schema if dropped or compiled.warnings else None)
+    is_checked = bool(dropped or compiled.warnings) or is_narrower
+    return ReducedStructure(reduced, compiled.matcher, structure.schema if is_checked else None)
 
 
 def forbid_extra(schema: Any) -> Any:

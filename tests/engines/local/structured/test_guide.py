@@ -308,6 +308,12 @@ def schemas() -> st.SearchStrategy[Any]:
     return st.recursive(leaves, grown, max_leaves=5)
 
 
+def test_options_that_only_the_grammar_keeps_apart_are_checked() -> None:
+    options = [{"type": "object", "properties": {}}, {"type": "object", "properties": {"a": {}}, "required": ["a"]}]
+    assert start(guided_decoding={"json": {"oneOf": options}}).is_checked
+    assert not start(guided_decoding={"json": {"anyOf": options}}).is_checked
+
+
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(schemas(), st.randoms(use_true_random=False))
