@@ -97,25 +97,6 @@ def operations(api: Api) -> Iterator[Callable[[], Steps[Any]]]:
 
 
 STATUSES = st.sampled_from([200, 200, 200, 204, 301, 400, 403, 404, 409, 429, 500, 503])
-KEYS = [
-    "id",
-    "name",
-    "jobArn",
-    "jobName",
-    "data",
-    "operations",
-    "batchPredictionJobs",
-    "invocationJobSummaries",
-    "metadata",
-    "file",
-    "items",
-    "nextPageToken",
-    "nextToken",
-    "has_more",
-    "displayName",
-    "error",
-    "done",
-]
 _LISTS = ("data", "operations", "batchPredictionJobs", "invocationJobSummaries", "items")
 _NAMES = ("id", "name", "jobArn", "jobName", "displayName", "nextPageToken", "nextToken")
 KEYS = [*_LISTS, *_NAMES, "metadata", "file", "has_more", "error", "done"]
