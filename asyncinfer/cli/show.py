@@ -84,9 +84,9 @@ def _title(row: Conversation) -> str:
 
 
 def _following(file: RowFile) -> Iterator[Conversation]:
-    """The rows of a file, and those that are added, until the file is replaced or removed."""
+    """The rows of a file, and those that are added, until the run ends."""
     while True:
-        has_ended = file.is_replaced()  # Before the last rows are read, so that none is missed.
+        has_ended = file.has_ended()  # Before the last rows are read, so that none is missed.
         yield from file.rows()
         if has_ended:
             return

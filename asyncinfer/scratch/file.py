@@ -85,7 +85,7 @@ class ScratchFile:
         self._file: DiskFile | None = None
         self._size = 0
         # Different worker threads acquire and release it.
-        self._lock = FileLock(_lock_path(path), timeout=0, mode=0o600, thread_local=False)
+        self._lock = FileLock(lock_path(path), timeout=0, mode=0o600, thread_local=False)
 
     def acquire(self) -> None:
         """Create the folder and take the lock.
@@ -276,7 +276,7 @@ class ScratchFile:
         disk.remove_folder(self.path.parent)
 
 
-def _lock_path(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
     """The path of the lock file. It gets a hashed name if the name of `path` is too long for a suffix."""
     name = f"{path.name}.lock"
     if len(os.fsencode(name)) > _LONGEST_NAME:

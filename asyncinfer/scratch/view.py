@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from asyncinfer.errors import InputError
-from asyncinfer.scratch.file import scratch_path
+from asyncinfer.scratch.file import lock_path, scratch_path
 from asyncinfer.scratch.format import FIRST_BYTES, decode
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lines import bounded_lines, is_cut, skip_line
@@ -21,7 +21,8 @@ class RowFile:
     """A file of rows, from its begin. Blocks.
 
     Args:
-        path: The file. If it does not exist, the scratch file of the run that will write it is read.
+        path: The file. If it does not exist, or if a run that will write it is in progress, the scratch file of that
+            run is read.
 
     Raises:
         InputError: There is no such file, or it cannot be read.
@@ -30,7 +31,8 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         scratch = scratch_path(path)
         try:
-            self.path = path if path.exists() or not scratch.exists() else scratch
+            uses_scratch = scratch.exists() and (lock_path(scratch).exists() or not path.exists())
+            self.path = scratch if uses_scratch else path
             self._file: BinaryIO = open_regular(self.path)
         except FileNotFoundError:
             raise InputError(f"{path} does not exist, and no run saves rows for it") from None
@@ -51,8 +53,13 @@ class RowFile:
             if (row := self._row(line)) is not None:
                 yield row
 
-    def is_replaced(self) -> bool:
-        """Whether the path no longer names this file: a scratch file is removed when its run has finished."""
+    def has_ended(self) -> bool:
+        """Whether no run adds rows to this file. At the end of a run, its lock is removed, or its scratch file.
+
+        The lock of a run that was killed stays until the next run.
+        """
+        if not lock_path(self.path).exists():
+            return True
         try:
             return not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
         except OSError:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from asyncinfer import Conversation
 from asyncinfer.cli.app import app
 from asyncinfer.cli.show import row_text
+from asyncinfer.scratch.file import lock_path
 from asyncinfer.scratch.format import encode
 from tests.cli.conftest import ROOT, Job, environment
 from tests.fakes import question, write_jsonl
@@ -78,6 +79,8 @@ def test_limit_and_json(tmp_path: Path) -> None:
 def test_following_shows_rows_as_they_are_saved_until_the_run_ends(tmp_path: Path) -> None:
     scratch = scratch_of(tmp_path / "out.jsonl")
     scratch.write_bytes(saved(0) + saved(1)[:40])
+    lock_path(scratch).touch()
+    write_jsonl(tmp_path / "out.jsonl", [answered(7)])  # Of an earlier run.
     command = [sys.executable, "-m", "asyncinfer", "show", "--follow", str(tmp_path / "out.jsonl")]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
@@ -96,6 +99,12 @@ def test_following_shows_rows_as_they_are_saved_until_the_run_ends(tmp_path: Pat
         guard.cancel()
     assert process.returncode == 0
     assert [line for line in shown if line.startswith("assistant")] == [f"assistant: answer {n}\n" for n in range(3)]
+
+
+def test_following_a_finished_output_ends_at_once(tmp_path: Path) -> None:
+    output = write_jsonl(tmp_path / "out.jsonl", [answered(0)])
+    scratch_of(output).write_bytes(saved(0))  # It stays if rows have failed.
+    assert show(output, "--follow").stdout.count("---") == 1
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
