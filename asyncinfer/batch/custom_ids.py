@@ -1,17 +1,23 @@
-"""The ids of rows in jobs. An id is made of the row's key, so that results are matched by what was asked."""
+"""The ids of rows in jobs. An id is made of the row's key, so results are matched by the content of requests."""
 
 from __future__ import annotations
 
+from asyncinfer.run.rows import Row
+from asyncinfer.scratch import keys
 from asyncinfer.scratch.index import KEY_BYTES
-from asyncinfer.scratch.keys import row_id
 
 RowId = tuple[bytes, int]
 """The key of a row, and how many earlier rows have the same key."""
 
 
-def custom_id(row: RowId) -> str:
+def id_of(row: Row) -> RowId:
+    """Return the key of a row, and its number among the rows with this key."""
+    return row.key, row.n
+
+
+def custom_id(row_id: RowId) -> str:
     """Return the id of a row in a job: letters, digits and `-`."""
-    return row_id(*row)
+    return keys.row_id(*row_id)
 
 
 def row_of(text: str) -> RowId | None:

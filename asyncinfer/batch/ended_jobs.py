@@ -10,21 +10,22 @@ from collections.abc import Callable
 import anyio
 
 from asyncinfer.aio.clock import Clock, wait_until
-from asyncinfer.batch.custom_ids import RowId
-from asyncinfer.batch.job_maker import Added, JobMaker
+from asyncinfer.batch.custom_ids import RowId, id_of
+from asyncinfer.batch.job_maker import JobMaker
 from asyncinfer.batch.job_state import JobState
 from asyncinfer.batch.jobs import Jobs, RunParts
 from asyncinfer.batch.results import JobResults
 from asyncinfer.errors import InferenceErrorType, RequestError, error_str
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import AttemptFailed, Events, Latency
+from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchInfo, BatchStatus
 from asyncinfer.types.run_errors import InvalidAnswerError
 
 log = logging.getLogger("asyncinfer")
 
-# Reasons for which a job as a whole fails, and another one may not.
+# Errors of a job that failed as a whole. With them, another job with the same rows may succeed.
 _TEMPORARY = re.compile(r"token.{0,20}limit|enqueued|quota|capacity|internal|unavailable|timed? ?out|try again|rate")
 
 
@@ -62,7 +63,7 @@ class EndedJobs:
         again = await self._handle_rest(job, info, errors)
         await self._parts.outcomes.wait_durable(job.number)
         if again is not None:
-            if info.status is BatchStatus.FAILED:  # The reason lasts for a while.
+            if info.status is BatchStatus.FAILED:  # Its error, such as a limit, lasts for a while.
                 await wait_until(anyio.Event(), self._clock, self._clock.now() + self._parts.params.max_poll_interval)
             await self._finish(again)
         await self._jobs.discard(job)
@@ -73,7 +74,7 @@ class EndedJobs:
         seconds = max(0.0, time.time() - job.created)
         async for results in self._results.read(job, info):
             for row_id, row, result in results:
-                if self._parts.rows.place(row_id, job.number) is None:
+                if self._parts.rows.offset(row_id, job.number) is None:
                     continue  # A second result of the same row.
                 checked = await self._checked(result)
                 if isinstance(checked, RequestError):
@@ -98,40 +99,39 @@ class EndedJobs:
         """Let the rows without an answer fail, or send them again.
 
         Returns:
-            In how many jobs the rows of a further job were; None if there is none.
+            The `attempt` of the further job; None if there is none.
         """
-        missing = _missing(job, info)
+        missing = _missing_result(job, info)
         attempt = job.attempt if job.is_cancelled else job.attempt + 1
         has_further_job = False
         for group in await self._parts.groups(job):
-            places: list[int] = []
+            offsets: list[int] = []
             for row in await self._parts.waiting(group, job):
-                row_id = (row.key, row.n)
-                error = errors.get(row_id, missing)
-                place = self._parts.rows.place(row_id, job.number)
-                is_again = place is not None and self._is_sent_again(job, error)
-                after = 0.0 if is_again else None
-                self._events.emit(AttemptFailed(row.index, error, after, Latency(0.0, 0.0)))
-                if not is_again or place is None:
-                    self._parts.outcomes.failed_with(row, self._parts.outcomes.dead or error)
-                elif isinstance(error, InvalidAnswerError) or (
-                    self._parts.params.retry == "online" and not job.is_cancelled
-                ):
-                    self._parts.send_alone(row_id, job)
-                else:
-                    places.append(place)
-            if places:
+                offset = self._handle_failed(row, job, errors.get(id_of(row), missing))
+                if offset is not None:
+                    offsets.append(offset)
+            if offsets:
                 has_further_job = True
-                await self._send(await self._maker.add_again(places, attempt))
+                await self._jobs.take(await self._maker.add_again(offsets, attempt))
         return attempt if has_further_job else None
 
-    async def _send(self, added: Added) -> None:
-        for unsent in added.unsent:
-            self._parts.outcomes.failed_with(unsent.row, unsent.error)
-        for place in added.alone:
-            self._parts.online.add(place)
-        for job in added.jobs:
-            await self._jobs.submit(job)
+    def _handle_failed(self, row: Row, job: JobState, error: RequestError) -> int | None:
+        """Let a row without an answer fail, or send it as a single request.
+
+        Returns:
+            The offset of the row if it is sent in a further job instead.
+        """
+        offset = self._parts.rows.offset(id_of(row), job.number)
+        is_sent_again = offset is not None and self._is_sent_again(job, error)
+        self._events.emit(AttemptFailed(row.index, error, 0.0 if is_sent_again else None, Latency(0.0, 0.0)))
+        if not is_sent_again:
+            self._parts.outcomes.failed_with(row, self._parts.outcomes.dead or error)
+            return None
+        is_online = self._parts.params.retry == "online" and not job.is_cancelled
+        if is_online or isinstance(error, InvalidAnswerError):
+            self._parts.send_online(id_of(row), job)
+            return None
+        return offset
 
     async def _finish(self, attempt: int) -> None:
         job = await self._maker.finish(attempt)
@@ -143,14 +143,14 @@ class EndedJobs:
             return False
         if job.is_cancelled and error.error_type is InferenceErrorType.CANCELLED:
             return True
-        if isinstance(error, InvalidAnswerError):  # It is sent alone, and asked again as any other row.
+        if isinstance(error, InvalidAnswerError):  # It is sent as a single request, which asks for a correction.
             return error.correction is not None
         is_cancelled = error.error_type is InferenceErrorType.CANCELLED
         return error.is_retryable and not is_cancelled and job.attempt < self._parts.params.max_retries
 
 
-def _missing(job: JobState, info: BatchInfo) -> RequestError:
-    """The error of the rows that have no result."""
+def _missing_result(job: JobState, info: BatchInfo) -> RequestError:
+    """Return the error of the rows that have no result."""
     kind, is_retryable = InferenceErrorType.API_STATUS, True
     match info.status:
         case BatchStatus.CANCELLED:

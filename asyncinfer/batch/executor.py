@@ -41,13 +41,13 @@ _CANCEL_SECONDS = 20.0
 class BatchExecutor:
     """Gets rows answered by batch jobs.
 
-    Rows are collected into jobs within the limits of the provider. Each job is submitted once, its state is asked for
-    seldom, and its results are read as a stream. Failed rows are sent in a further job, or one by one. The state of
-    each job is saved until the answers of its rows are durable: a run that was killed and is started again goes on with
-    the jobs that it had sent.
+    Rows are collected into jobs within the limits of the provider. Each job is submitted once, its state is requested
+    seldom, and its results are read as a stream. Failed rows are sent in a further job, or online: as single
+    requests. The state of each job is saved until the answers of its rows are durable: a run that was killed and is
+    started again goes on with the jobs that it had sent.
 
     Args:
-        access: How single requests reach the engine, for rows that are sent one by one.
+        access: How single requests reach the engine, for rows that are sent online.
         wall: The time of day, as Unix time.
     """
 
@@ -70,7 +70,7 @@ class BatchExecutor:
         self._parts: RunParts | None = None
         self._jobs: Jobs | None = None
         self._maker: JobMaker | None = None
-        self._single = OnlineExecutor(access)
+        self._online = OnlineExecutor(access)
         self._began = self._clock.now()
         self._feeding, self._working = anyio.CancelScope(), anyio.CancelScope()
 
@@ -101,7 +101,7 @@ class BatchExecutor:
         self._has_stopped = True
         self._feeding.cancel()
         self._working.deadline = anyio.current_time() + grace
-        self._single.stop(grace)
+        self._online.stop(grace)
         if self._jobs is not None:
             self._jobs.notify()
 
@@ -113,13 +113,13 @@ class BatchExecutor:
     def why_waiting(self) -> str | None:
         parts, open_jobs = self._parts, [*self._jobs.open.values()] if self._jobs is not None else []
         if parts is None or not open_jobs:
-            return self._single.why_waiting()
+            return self._online.why_waiting()
         infos = [info for job in open_jobs if (info := parts.polling.infos.get(job.batch_id or ""))]
         done = sum(info.completed_requests + info.failed_requests for info in infos)
         states = ", ".join(sorted({info.status.value for info in infos} or {"submitted"}))
         count = f"{len(open_jobs)} batch jobs" if len(open_jobs) > 1 else "1 batch job"
-        total, asked = sum(job.rows for job in open_jobs), duration(parts.polling.seconds_left())
-        return ExpectedWait(f"{count} ({states}): {done:,} of {total:,} requests are done; asked again in {asked}")
+        total, wait = sum(job.rows for job in open_jobs), duration(parts.polling.seconds_left())
+        return ExpectedWait(f"{count} ({states}): {done:,} of {total:,} requests are done; next check in {wait}")
 
     async def _work(self, parts: RunParts, jobs: Jobs, feed: RowFeed, events: Events) -> None:
         codec = self._api.codec()
@@ -140,7 +140,7 @@ class BatchExecutor:
         results = JobResults(self._api, codec, parts.rows, parts.spill, self._clock)
         ended = EndedJobs(parts, jobs, maker, results, events, self._clock, self._access, lambda: not self._has_stopped)
         async with task_group() as tasks:
-            tasks.start_soon(self._single.run, parts.online, parts.outcomes, events)
+            tasks.start_soon(self._online.run, parts.online, parts.outcomes, events)
             async with task_group() as main:
                 main.start_soon(self._read, parts, jobs, maker, feed)
                 main.start_soon(self._follow, parts, jobs, ended)
@@ -155,15 +155,9 @@ class BatchExecutor:
                     for row in await maker.add_expected(rows):
                         parts.outcomes.failed_with(row, parts.outcomes.dead)
                     continue
-                added = await maker.add_new(rows)
-                for unsent in added.unsent:
-                    parts.outcomes.failed_with(unsent.row, unsent.error)
-                for place in added.alone:
-                    parts.online.add(place)
-                for job in added.jobs:
-                    await jobs.submit(job, most=most)
+                await jobs.take(await maker.add_new(rows), most=most)
             if parts.outcomes.dead is None and not feed.is_cut:
-                await jobs.leave_unread(self._run.has_row)
+                await jobs.close_unneeded(self._run.has_row)
             else:
                 jobs.is_input_cut = True
             job = await maker.finish(0)
@@ -173,10 +167,10 @@ class BatchExecutor:
             jobs.notify()
 
     async def _follow(self, parts: RunParts, jobs: Jobs, ended: EndedJobs) -> None:
-        """Ask for the state of the jobs, and handle those that have ended, until all rows have their outcomes."""
+        """Request the state of the jobs, and handle those that have ended, until all rows have their outcomes."""
         while not self._has_stopped and not (self._input_ended and jobs.are_done):
             if not jobs.open:
-                await jobs.change()
+                await jobs.wait_changed()
             elif await parts.polling.wait(jobs.changed):
                 parts.submission.last_sent = self._clock.now()
                 try:
@@ -186,7 +180,7 @@ class BatchExecutor:
                     await self._fail_open(jobs, error)
 
     async def _fail_open(self, jobs: Jobs, error: EngineDeadError) -> None:
-        """The rows of all open jobs fail, also those that are still read. The saved state of the jobs stays."""
+        """Report the rows of all open jobs as failed, also those still to be read. The state of the jobs is kept."""
         is_last = False
         while not is_last:
             changed, is_last = jobs.changed, self._input_ended or self._has_stopped
@@ -199,14 +193,14 @@ class BatchExecutor:
 
     async def _poll(self, parts: RunParts, jobs: Jobs, ended: EndedJobs) -> None:
         for job, info in await parts.polling.poll([*jobs.open.values()]):
-            # The results of an earlier run's job are matched with rows after the input was read.
+            # The results of an earlier run's job are matched with rows, so all of the input must have been read.
             while job.number < jobs.first_own and not self._input_ended and not self._has_stopped:
-                await jobs.change()
+                await jobs.wait_changed()
             if job.number in jobs.open and not self._has_stopped:
                 await ended.handle(job, info)
 
     async def _leave(self, parts: RunParts, jobs: Jobs) -> None:
-        """Close the files. Cancel the jobs that go on, if the user wants it; otherwise say how to come back."""
+        """Close the files. Cancel the jobs that go on, if the user wants it; otherwise say how to get their results."""
         if self._maker is not None:
             await DISK.run(self._maker.close)
         await DISK.run(parts.spill.close)

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
-from asyncinfer.batch.custom_ids import RowId, custom_id
+from asyncinfer.batch.custom_ids import custom_id, id_of
 from asyncinfer.batch.job_state import JobFolder, JobState, as_scratch_error, new_tag
 from asyncinfer.batch.job_writer import JobWriter
 from asyncinfer.batch.open_rows import NO_JOB, OpenRows
@@ -21,8 +21,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Unsent(NamedTuple):
-    """A row that cannot be part of a job."""
+class Rejected(NamedTuple):
+    """A row that cannot be part of a job, and the reason."""
 
     row: Row
     error: RequestError
@@ -33,13 +33,13 @@ class Added(NamedTuple):
 
     Args:
         jobs: Jobs that are full.
-        unsent: Rows that cannot be part of a job.
-        alone: Where rows are stored whose requests need other settings than those of the jobs.
+        rejected: Rows that cannot be part of a job.
+        online: The offsets of rows that are sent as single requests, because they need other settings than the jobs.
     """
 
     jobs: list[JobState]
-    unsent: list[Unsent]
-    alone: list[int]
+    rejected: list[Rejected]
+    online: list[int]
 
 
 class JobMaker:
@@ -64,24 +64,24 @@ class JobMaker:
         self._as_sent = as_sent
         self._api, self._codec, self._folder, self._rows, self._spill = api, codec, folder, rows, spill
         limits = api.dialect.limits
-        self.most_rows = min(limits.rows, params.max_rows or limits.rows)
+        self._most_rows = min(limits.rows, params.max_rows or limits.rows)
         self._most_bytes = min(limits.bytes, params.max_bytes or limits.bytes)
         self._most_line = min(limits.line_bytes or self._most_bytes, self._most_bytes)
         self._next = first_number
-        # One for each number of attempts.
+        # By the number of jobs that their rows were in before.
         self._writers: dict[int, JobWriter] = {}
 
     async def add_new(self, rows: Sequence[Row]) -> Added:
-        """Add rows of the input. Rows that a job of an earlier run has are only noted."""
+        """Add rows of the input. Rows that a job of an earlier run has are not added to a job again."""
         return await self._run(self._add_new, rows)
 
     async def add_expected(self, rows: Sequence[Row]) -> list[Row]:
-        """Note the rows of the input that a job of an earlier run has. Returns the others."""
+        """Register the rows of the input that a job of an earlier run has. Returns the others."""
         return await self._run(self._add_expected, rows)
 
-    async def add_again(self, places: Sequence[int], attempt: int) -> Added:
-        """Add rows that are stored at these places, and that were in `attempt` jobs before."""
-        return await self._run(self._add_again, places, attempt)
+    async def add_again(self, offsets: Sequence[int], attempt: int) -> Added:
+        """Add the rows at these offsets of the spill file, which were in `attempt` jobs before."""
+        return await self._run(self._add_again, offsets, attempt)
 
     async def finish(self, attempt: int) -> JobState | None:
         """Return the last job of rows that were in `attempt` jobs before; None if there are no such rows."""
@@ -102,51 +102,59 @@ class JobMaker:
     def _add_new(self, rows: Sequence[Row]) -> Added:
         added = Added([], [], [])
         for row in rows:
-            place = self._spill.add(row)
-            if self._rows.read((row.key, row.n), place) is None:
-                self._add(row, place, 0, added)
+            offset = self._spill.add(row)
+            if self._rows.register(id_of(row), offset) is None:
+                self._add(row, offset, 0, added)
         return added
 
     def _add_expected(self, rows: Sequence[Row]) -> list[Row]:
         others: list[Row] = []
         for row in rows:
-            row_id: RowId = (row.key, row.n)
-            if self._rows.is_expected(row_id):
-                self._rows.read(row_id, self._spill.add(row))
+            if self._rows.is_expected(id_of(row)):
+                self._rows.register(id_of(row), self._spill.add(row))
             else:
                 others.append(row)
         return others
 
-    def _add_again(self, places: Sequence[int], attempt: int) -> Added:
+    def _add_again(self, offsets: Sequence[int], attempt: int) -> Added:
         added = Added([], [], [])
-        for place in places:
-            self._add(self._spill.row(place), place, attempt, added)
+        for offset in offsets:
+            self._add(self._spill.row(offset), offset, attempt, added)
         return added
 
-    def _add(self, row: Row, place: int, attempt: int, added: Added) -> None:
-        row_id: RowId = (row.key, row.n)
-        asked = self._as_sent(row.conversation())
-        if asked is None:
-            self._rows.assign(row_id, NO_JOB)
-            added.alone.append(place)
+    def _add(self, row: Row, offset: int, attempt: int, added: Added) -> None:
+        conversation = self._as_sent(row.conversation())
+        if conversation is None:
+            self._rows.assign(id_of(row), NO_JOB)
+            added.online.append(offset)
             return
         try:
-            line = self._api.line(custom_id(row_id), self._codec.encode(asked))
-            if len(line) > self._most_line:
-                raise invalid_request(
-                    f"its request has {len(line):,} bytes; in a batch job, it may have {self._most_line:,}"
-                )
+            line = self._line(row, conversation)
         except RequestError as error:
-            added.unsent.append(Unsent(row, error))
+            added.rejected.append(Rejected(row, error))
             return
+        writer = self._writer(attempt, line, added)
+        writer.add(line, id_of(row))
+        self._rows.assign(id_of(row), writer.job.number)
+
+    def _line(self, row: Row, conversation: Conversation) -> bytes:
+        line = self._api.line(custom_id(id_of(row)), self._codec.encode(conversation))
+        if len(line) > self._most_line:
+            raise invalid_request(
+                f"its request has {len(line):,} bytes; in a batch job, it may have {self._most_line:,}. Shorten it, or "
+                "send it without `batch`"
+            )
+        return line
+
+    def _writer(self, attempt: int, line: bytes, added: Added) -> JobWriter:
+        """Return a writer that has room for a line. A job without room is full, and is added to `added`."""
         writer = self._writers.get(attempt)
-        if writer is not None and not writer.has_room(line, self.most_rows, self._most_bytes):
+        if writer is not None and not writer.has_room(line, self._most_rows, self._most_bytes):
             added.jobs.append(self._writers.pop(attempt).seal())
             writer = None
         if writer is None:
             writer = self._writers[attempt] = self._new_writer(attempt)
-        writer.add(line, row_id)
-        self._rows.assign(row_id, writer.job.number)
+        return writer
 
     def _new_writer(self, attempt: int) -> JobWriter:
         number, self._next = self._next, self._next + 1

@@ -33,12 +33,12 @@ class JobWriter:
         """Whether a job within these limits has room for another line."""
         return self.rows < most_rows and self.size + len(self._separator) + len(line) <= most_bytes
 
-    def add(self, line: bytes, row: RowId) -> None:
+    def add(self, line: bytes, row_id: RowId) -> None:
         """Add a row."""
         if self.rows:
             line = self._separator + line
         self._requests.write(line)
-        self._ids.write(RECORD.pack(*row))
+        self._ids.write(RECORD.pack(*row_id))
         self.rows += 1
         self.size += len(line)
 

@@ -11,6 +11,7 @@ import anyio
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.custom_ids import RowId
+from asyncinfer.batch.job_maker import Added
 from asyncinfer.batch.job_state import JobFolder, JobState, shown
 from asyncinfer.batch.online_rows import OnlineRows
 from asyncinfer.batch.open_rows import NO_JOB, OpenRows
@@ -42,25 +43,25 @@ class RunParts:
     polling: Polling
 
     async def groups(self, job: JobState) -> Sequence[Sequence[RowId]]:
-        """The ids of a job's rows, in groups."""
+        """Return the ids of a job's rows, in groups."""
         ids = await DISK.run(self.folder.ids, job)
         return [ids[start : start + _GROUP] for start in range(0, len(ids), _GROUP)]
 
     async def waiting(self, ids: Sequence[RowId], job: JobState) -> list[Row]:
-        """The rows that still wait for a job."""
+        """Return those of the rows that still wait for a job."""
 
         def load() -> list[Row]:
-            places = (self.rows.place(row, job.number) for row in ids)
-            return [self.spill.row(place) for place in places if place is not None]
+            offsets = (self.rows.offset(row_id, job.number) for row_id in ids)
+            return [self.spill.row(offset) for offset in offsets if offset is not None]
 
         return await DISK.run(load)
 
-    def send_alone(self, row: RowId, job: JobState) -> None:
+    def send_online(self, row_id: RowId, job: JobState) -> None:
         """Send a row of a job as a single request."""
-        place = self.rows.place(row, job.number)
-        if place is not None:
-            self.rows.assign(row, NO_JOB)
-            self.online.add(place)
+        offset = self.rows.offset(row_id, job.number)
+        if offset is not None:
+            self.rows.assign(row_id, NO_JOB)
+            self.online.add(offset)
 
 
 class Jobs:
@@ -96,20 +97,25 @@ class Jobs:
         self.first_own = max((job.number for job in saved), default=0) + 1
         for job in saved:
             if job.target != parts.api.target:
-                log.warning("The batch job %s belongs to other settings (%s). It is left alone", job.tag, job.target)
+                log.warning(
+                    "The batch job %s belongs to other settings (%s), and is not used. Run with those settings to get "
+                    "its results",
+                    job.tag,
+                    job.target,
+                )
                 continue
             if job.batch_id is None and not (job.tried and await parts.submission.find(job)):
                 await DISK.run(parts.folder.remove, job)  # It was never submitted: its rows are sent now.
                 continue
             for group in await parts.groups(job):
-                for row in group:
-                    parts.rows.expect(row, job.number)
+                for row_id in group:
+                    parts.rows.expect(row_id, job.number)
             self.open[job.number] = job
         if self.open:
             log.info("Goes on with batch jobs: %s", ", ".join(shown([*self.open.values()])))
 
-    async def leave_unread(self, has_row: Callable[[bytes, int], bool]) -> None:
-        """Forget the jobs of earlier runs without any row that needs an answer.
+    async def close_unneeded(self, has_row: Callable[[bytes, int], bool]) -> None:
+        """Close the jobs of earlier runs that have no row which needs an answer.
 
         Args:
             has_row: Whether the input of this run has a row.
@@ -117,9 +123,9 @@ class Jobs:
         parts = self._parts
         for job in [job for job in self.open.values() if job.number < self.first_own]:
             ids = await DISK.run(parts.folder.ids, job)
-            if any(parts.rows.place(row, job.number) is not None for row in ids):
+            if any(parts.rows.offset(row_id, job.number) is not None for row_id in ids):
                 continue
-            if all(has_row(*row) for row in ids):  # The answers are saved, or a later job has the rows.
+            if all(has_row(*row_id) for row_id in ids):  # The answers are saved, or a later job has the rows.
                 await DISK.run(parts.folder.remove, job)
             else:
                 log.warning(
@@ -129,19 +135,32 @@ class Jobs:
                     len(ids),
                     parts.folder.path,
                 )
-            for row in ids:
-                parts.rows.forget_unread(row, job.number)
+            for row_id in ids:
+                parts.rows.forget_unread(row_id, job.number)
             self.close(job)
 
     async def discard(self, job: JobState) -> None:
-        """Forget a job that was handled. If it has rows that were not read, its state stays for the next run."""
+        """Close a job that was handled. If it has rows that were not read, its state stays for the next run."""
         if self.is_input_cut and job.number < self.first_own:
             ids = await DISK.run(self._parts.folder.ids, job)
-            if any(self._parts.rows.is_unread(row, job.number) for row in ids):
+            if any(self._parts.rows.is_unread(row_id, job.number) for row_id in ids):
                 self.close(job)
                 return
         await DISK.run(self._parts.folder.remove, job)
         self.close(job)
+
+    async def take(self, added: Added, *, most: int | None = None) -> None:
+        """Submit jobs that are full, and handle the rows that are in no job.
+
+        Args:
+            most: As in `submit`.
+        """
+        for rejected in added.rejected:
+            self._parts.outcomes.failed_with(rejected.row, rejected.error)
+        for offset in added.online:
+            self._parts.online.add(offset)
+        for job in added.jobs:
+            await self.submit(job, most=most)
 
     async def submit(self, job: JobState, *, most: int | None = None) -> None:
         """Submit a job. If the API refuses it, its rows fail.
@@ -153,11 +172,11 @@ class Jobs:
         self._submitting += 1
         try:
             while most is not None and self._own_count() >= most and parts.outcomes.dead is None:
-                await self.change()
+                await self.wait_changed()
             if parts.outcomes.dead is not None:
                 await self._give_up(job, parts.outcomes.dead)
             elif job.rows < parts.api.dialect.limits.least_rows:
-                await self._send_alone(job)
+                await self._send_online(job)
             else:
                 await self._submit(job)
         finally:
@@ -180,35 +199,35 @@ class Jobs:
             await self.fail(job, error)
         else:
             self.open[job.number] = job
-            parts.polling.submitted()
+            parts.polling.restart()
             log.info("Submitted %d rows as the batch job %s", job.rows, job.batch_id)
 
     async def fail(self, job: JobState, error: Exception) -> None:
-        """The rows of a job get no answer in this run. Its state stays, so that the next run can get them."""
+        """Report the rows of a job as failed. Its state is kept, so that the next run can get the answers."""
         for group in await self._parts.groups(job):
             for row in await self._parts.waiting(group, job):
                 self._parts.outcomes.failed_with(row, error)
 
     async def _give_up(self, job: JobState, error: Exception) -> None:
-        """A job was not sent, and will not be."""
+        """Report the rows of a job as failed, and remove the job: it was not sent, and will not be."""
         await self.fail(job, error)
         await DISK.run(self._parts.folder.remove, job)
 
-    async def _send_alone(self, job: JobState) -> None:
-        """The provider does not accept a job of so few rows: send them as single requests."""
+    async def _send_online(self, job: JobState) -> None:
+        """Send the rows of a job as single requests: the provider does not accept a job of so few rows."""
         for group in await self._parts.groups(job):
-            for row in group:
-                self._parts.send_alone(row, job)
+            for row_id in group:
+                self._parts.send_online(row_id, job)
         await DISK.run(self._parts.folder.remove, job)
 
     def end(self, error: EngineDeadError) -> None:
-        """No other row can be answered."""
+        """End the run early: no further row can be answered."""
         if self._parts.outcomes.dead is None:
             log.error("%s", error)
         self._parts.outcomes.ended_early(error)
 
     def close(self, job: JobState) -> None:
-        """A job was handled."""
+        """Remove a job that was handled from the open jobs."""
         self.open.pop(job.number, None)
         self._parts.polling.infos.pop(job.batch_id or "", None)
         self.notify()
@@ -222,20 +241,25 @@ class Jobs:
             try:
                 await client.do(dialect.cancel(client.context, job.batch_id or ""))
             except RequestError as error:
-                log.warning("The batch job %s could not be cancelled: %s", job.batch_id, error)
+                log.warning(
+                    "The batch job %s could not be cancelled: %s. Cancel it with `asyncinfer batch cancel`",
+                    job.batch_id,
+                    error,
+                )
 
     @property
     def changed(self) -> anyio.Event:
-        """Is set when a job is submitted or handled, and by `notify`."""
+        """The event that is set at the next change: a job is submitted or handled, or `notify` is called."""
         if self._changed.is_set():
             self._changed = anyio.Event()
         return self._changed
 
-    async def change(self) -> None:
+    async def wait_changed(self) -> None:
+        """Wait until a job is submitted or handled, or `notify` is called."""
         await self.changed.wait()
 
     def notify(self) -> None:
-        """Wake those who wait for a change."""
+        """Wake the tasks that wait for a change."""
         self._changed.set()
 
 

@@ -1,4 +1,4 @@
-"""Rows of a batch run that are sent one by one."""
+"""Rows of a batch run that are sent online: as single requests."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ _GROUP = 64
 
 
 class OnlineRows(RowFeed):
-    """A feed of the rows that are sent one by one. It ends after `close`.
+    """A feed of the rows that are sent online. It ends after `close`.
 
     Args:
+        is_stopped: Whether the run is stopped.
+        load: Returns the row at an offset of the spill file. It blocks.
         feed: The feed that the rows come from.
     """
 
     def __init__(self, is_stopped: Callable[[], bool], load: Callable[[int], Row], feed: RowFeed) -> None:
         self._is_stopped, self._load, self._feed = is_stopped, load, feed
-        self._places: deque[int] = deque()
+        self._offsets: deque[int] = deque()
         self._is_closed = False
         self._changed = anyio.Event()
 
@@ -40,23 +42,23 @@ class OnlineRows(RowFeed):
         return self._feed.attempt_failed(row, usage, endpoint)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
-    def add(self, place: int) -> None:
-        """Add the row that is stored at this place."""
-        self._places.append(place)
+    def add(self, offset: int) -> None:
+        """Add the row at this offset of the spill file."""
+        self._offsets.append(offset)
         self._changed.set()
 
     def close(self) -> None:
-        """No more rows will be added."""
+        """End the feed after the rows that were added."""
         self._is_closed = True
         self._changed.set()
 
     async def read(self) -> Sequence[Row] | None:
-        while not self._places:
+        while not self._offsets:
             if self._is_closed:
                 return None
             self._changed = anyio.Event()
             await self._changed.wait()
-        taken = [self._places.popleft() for _ in range(min(_GROUP, len(self._places)))]
-        return await DISK.run(lambda: [self._load(place) for place in taken])
+        taken = [self._offsets.popleft() for _ in range(min(_GROUP, len(self._offsets)))]
+        return await DISK.run(lambda: [self._load(offset) for offset in taken])

@@ -6,8 +6,8 @@ from collections import Counter
 
 import anyio
 
-from asyncinfer.batch.custom_ids import RowId
-from asyncinfer.batch.open_rows import OpenRows
+from asyncinfer.batch.custom_ids import id_of
+from asyncinfer.batch.open_rows import NO_JOB, OpenRows
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Latency, RowFailed, RowFinished, RunEvent
 from asyncinfer.run.executor import OutcomeSink
@@ -17,9 +17,8 @@ from asyncinfer.types.results import FailureDetail, failure_of
 from asyncinfer.types.run_errors import InvalidAnswerError
 from asyncinfer.types.usage import Usage
 
-# How many answers may wait to be durable. The reading of results then waits, so that memory does not grow.
-_MOST_WAITING = 2048
-_ALONE = -1
+# The most answers that are not durable yet. Further results are read only afterwards, so that memory does not grow.
+_MOST_UNSAVED = 2048
 
 
 class RowOutcomes(OutcomeSink):
@@ -37,21 +36,25 @@ class RowOutcomes(OutcomeSink):
         self.dead: EngineDeadError | None = None
         events.subscribe(self._observe)
 
-    async def answered(self, row: Row, completion: Completion, latency: Latency, job: int = _ALONE) -> None:
-        """The row is answered. `job`: the number of the job that answered it."""
-        while len(self._saving) >= _MOST_WAITING:
-            await self._change()
-        self._rows.forget(_id(row))
+    async def answered(self, row: Row, completion: Completion, latency: Latency, job: int = NO_JOB) -> None:
+        """Report the answer of a row.
+
+        Args:
+            job: The number of the job that answered it; `NO_JOB` for a single request.
+        """
+        while len(self._saving) >= _MOST_UNSAVED:
+            await self._wait_changed()
+        self._rows.forget(id_of(row))
         self._saving[row.index] = job
         self._of_job[job] += 1
         await self._outcomes.answered(row, completion, latency)
 
     def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
-        self._rows.forget(_id(row))
+        self._rows.forget(id_of(row))
         self._outcomes.failed(row, failure, usage)
 
     def failed_with(self, row: Row, error: Exception) -> None:
-        """The row failed with this error."""
+        """Report that a row failed with this error."""
         self.failed(row, failure_of(error), error.usage if isinstance(error, InvalidAnswerError) else None)
 
     def ended_early(self, error: EngineDeadError) -> None:
@@ -62,7 +65,7 @@ class RowOutcomes(OutcomeSink):
     async def wait_durable(self, job: int) -> None:
         """Wait until all reported answers of a job are durable."""
         while self._of_job[job]:
-            await self._change()
+            await self._wait_changed()
         del self._of_job[job]
 
     def _observe(self, event: RunEvent) -> None:
@@ -70,11 +73,7 @@ class RowOutcomes(OutcomeSink):
             self._of_job[self._saving.pop(event.index)] -= 1
             self._changed.set()
 
-    async def _change(self) -> None:
+    async def _wait_changed(self) -> None:
         if self._changed.is_set():
             self._changed = anyio.Event()
         await self._changed.wait()
-
-
-def _id(row: Row) -> RowId:
-    return row.key, row.n

@@ -1,4 +1,4 @@
-"""The state of the jobs of a run, with few requests: one for all jobs, at intervals that grow while nothing changes."""
+"""Requests the state of the jobs of a run: one request for all jobs, at intervals that grow while nothing changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE = 100
 
 
 class Polling:
-    """Asks for the state of jobs.
+    """Requests the state of jobs.
 
     Args:
         max_outage: Seconds without a response after which the run ends.
@@ -43,8 +43,8 @@ class Polling:
         """Seconds until the next request."""
         return max(0.0, self._due - self._clock.now())
 
-    def submitted(self) -> None:
-        """A job was submitted just now: it is asked for after the first interval."""
+    def restart(self) -> None:
+        """Start again with the first interval, because a job was submitted."""
         self._interval = self._params.poll_interval
         self._due = self._clock.now() + self._interval
 
@@ -55,7 +55,7 @@ class Polling:
         return self._clock.now() >= self._due
 
     async def poll(self, jobs: Sequence[JobState]) -> list[tuple[JobState, BatchInfo]]:
-        """Ask for the state of jobs, and return those that have ended.
+        """Request the state of jobs, and return those that have ended.
 
         Raises:
             EngineDeadError: The API does not know a job, refuses to answer, or has not answered for too long.
@@ -82,7 +82,7 @@ class Polling:
         self.infos[job.batch_id] = await self._api.client.do(self._api.dialect.status(context, job.batch_id))
 
     async def _poll_all(self, jobs: Sequence[JobState]) -> None:
-        """Read the newest page of the list. If it has none of the jobs, ask for one of them."""
+        """Read the newest page of the list. Request the state of one job that the page does not have."""
         client, wanted = self._api.client, {job.batch_id for job in jobs}
         page = await client.do(self._api.dialect.listing(client.context, None, _PAGE))
         found = {batch.id: batch for batch in page.batches if batch.id in wanted}
@@ -93,11 +93,10 @@ class Polling:
             await self._poll_one([missing[self._turn % len(missing)]])
 
     def _failed(self, error: RequestError) -> None:
-        ids = "see `asyncinfer batch list`"
         if error.status_code == 404:
             message = (
                 f"the API does not know a batch job of this run: {error}. Use the key with which the job was sent "
-                f"({ids})"
+                f"(see `asyncinfer batch list`)"
             )
         elif not error.is_retryable:
             message = f"the state of the batch jobs cannot be read: {error}"

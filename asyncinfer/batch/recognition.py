@@ -1,8 +1,8 @@
 """Recognises a job by its results, for APIs that can mark no jobs.
 
-Such an API says only when a job was created and how many requests it has. Another program may have created a job like
-it at the same time. So a job counts as the one that was sent only if its results have the ids of the rows, and one that
-may be it is waited for until it has results. It is never cancelled.
+Such an API says only when a job was created and how many requests it has. Another program may have created a
+similar job at the same time. So a job counts as the one that was sent only if its results have the ids of the rows. The
+run waits for the results of jobs that may be the one. It never cancels such a job.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Recognition:
         self._api, self._folder, self._clock = api, folder, clock
         self._interval, self._on_request = interval, on_request
 
-    async def proven(self, job: JobState, found: Sequence[BatchInfo]) -> list[BatchInfo]:
-        """Return those of the found jobs that are surely this one. Waits for others that may be.
+    async def confirmed(self, job: JobState, found: Sequence[BatchInfo]) -> list[BatchInfo]:
+        """Return those of the found jobs that are certainly this one. Waits for the results of jobs that may be.
 
         Raises:
             RequestError: The API refused a request.
@@ -64,7 +64,7 @@ class Recognition:
             if not is_logged:
                 is_logged = True
                 log.warning(
-                    "It is not known whether the batch job %s was submitted: %s may be it. Its results will show it",
+                    "It is not known whether the batch job %s was submitted: %s may be it. The run waits for results",
                     job.tag,
                     " or ".join(each.id for each in [info, *left]),
                 )

@@ -90,7 +90,7 @@ class JobResults:
             yield group
 
     def _results(self, job: JobState, lines: Sequence[bytes], counts: LineCounts) -> list[RowResult]:
-        """Return what lines of the results say about rows that wait for this job. Counts the lines."""
+        """Return the results in these lines of the rows that wait for this job. Counts the lines."""
         found: list[RowResult] = []
         for line in lines:
             try:
@@ -101,14 +101,14 @@ class JobResults:
                 continue
             counts.read += 1
             row_id = row_of(answer.custom_id)
-            place = self._rows.place(row_id, job.number) if row_id is not None else None
-            if row_id is None or place is None:
+            offset = self._rows.offset(row_id, job.number) if row_id is not None else None
+            if row_id is None or offset is None:
                 continue
             try:
                 result: Completion | RequestError = self._api.completion(self._codec, answer)
             except RequestError as error:
                 result = error
-            found.append(RowResult(row_id, self._spill.row(place), result))
+            found.append(RowResult(row_id, self._spill.row(offset), result))
         return found
 
 

@@ -16,7 +16,7 @@ _HEAD = Struct(">q16sQIQQ")
 
 
 class Spill:
-    """A file of rows. It is only for this process: a later one reads its rows from the input again."""
+    """A file of rows. Only this process uses it: a later run reads its rows from the input again."""
 
     def __init__(self, path: Path) -> None:
         self._fd = disk.open_for_writing(path, os.O_TRUNC)
@@ -24,21 +24,22 @@ class Spill:
         self._lock = threading.Lock()
 
     def add(self, row: Row) -> int:
-        """Write a row. Returns its place."""
+        """Write a row, and return its offset in the file."""
         text = row.text()
         head = _HEAD.pack(row.index, row.key, row.n, row.checksum, row.size, len(text))
         with self._lock:
-            place, view = self._end, memoryview(head + text)
+            offset, view = self._end, memoryview(head + text)
             self._end += len(view)
             while view:
                 view = view[os.pwrite(self._fd, view, self._end - len(view)) :]
-        return place
+        return offset
 
-    def row(self, place: int) -> Row:
-        """Read the row at this place."""
-        index, key, n, checksum, size, length = _HEAD.unpack(os.pread(self._fd, _HEAD.size, place))
-        text = os.pread(self._fd, length, place + _HEAD.size)
+    def row(self, offset: int) -> Row:
+        """Return the row at this offset."""
+        index, key, n, checksum, size, length = _HEAD.unpack(os.pread(self._fd, _HEAD.size, offset))
+        text = os.pread(self._fd, length, offset + _HEAD.size)
         return Row(index, key, n, checksum, size, Item(None, checksum, size, text))
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._fd)

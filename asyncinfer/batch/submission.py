@@ -1,7 +1,8 @@
 """Submits a job exactly once, whatever goes wrong.
 
 The state of the job is saved before each attempt. If it is unclear whether an attempt created the job, because the
-connection broke or the API answered with an error of its own, the job is looked for by its tag before another attempt.
+connection broke or the API answered with an error of its own, the list of jobs is searched for its tag before another
+attempt.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Submission:
     """Submits jobs.
 
     Args:
-        settle: After an unclear attempt, the job is looked for no sooner than this (seconds).
+        settle: Seconds between an unclear attempt and the search for the job, at least.
         wall: The time of day, as Unix time.
     """
 
@@ -53,42 +54,33 @@ class Submission:
         Raises:
             RequestError: The API refused the job. It does not exist.
             EngineDeadError: It is unclear whether the job exists, or the API does not accept jobs at present. The next
-                run looks for it.
+                run searches for it.
             ScratchError: The state cannot be saved.
         """
-        attempt = 0
-        while True:
-            try:
-                batch_id = await self._attempt(job)
-            except RequestError as error:
-                if is_refusal(error):
-                    raise
-                failure = error
-            else:
-                await self._save(job, batch_id)
+        failure: RequestError | None = None
+        for attempt in range(_MOST_ATTEMPTS):
+            failure = await self._try(job)
+            if failure is None:
                 return
             wait = max(self._settle * 2**attempt, failure.retry_after or 0)
-            log.warning(
-                "The batch job %s was perhaps not submitted: %s. It is looked for in %s",
-                job.tag,
-                failure,
-                duration(wait),
-            )
+            text = "It is not known whether the batch job %s was submitted: %s. The run searches for it in %s"
+            log.warning(text, job.tag, failure, duration(wait))
             await self._sleep(min(wait, _LONGEST_WAIT))
             if await self.find(job):
                 return
-            attempt += 1
-            if attempt == _MOST_ATTEMPTS:
-                break
+        assert failure is not None, "there is at least one attempt"
         raise EngineDeadError(
             f"the batch job {job.tag} could not be submitted in {_MOST_ATTEMPTS} attempts: {failure}. Run the same "
-            "again to go on: it looks for the job first",
+            "again to go on: it searches for the job first",
             error_type=failure.error_type,
             status_code=failure.status_code,
         )
 
     async def find(self, job: JobState) -> bool:
-        """Look for a job by its tag. Returns whether it exists. Its id is saved then.
+        """Search for a job by its tag, and save its id if it exists.
+
+        Returns:
+            Whether the job exists.
 
         Raises:
             EngineDeadError: The list of jobs could not be read.
@@ -112,7 +104,7 @@ class Submission:
             try:
                 self._note_request()
                 found = await self._api.client.do(self._api.dialect.find_jobs(self._api.client.context, sent))
-                return await self._recognition.proven(job, found)
+                return await self._recognition.confirmed(job, found)
             except RequestError as error:
                 failure = error
             if not failure.is_retryable:
@@ -129,19 +121,36 @@ class Submission:
     def _note_request(self) -> None:
         self.last_sent = self._clock.now()
 
-    async def _attempt(self, job: JobState) -> str:
+    async def _try(self, job: JobState) -> RequestError | None:
+        """Submit a job once, and save its id.
+
+        Returns:
+            The error if it is unclear whether the job exists.
+
+        Raises:
+            RequestError: The API refused the job. It does not exist.
+        """
         self._note_request()
         job.tried = self._wall()
         await DISK.run(self._folder.write, job)
         client = self._api.client
-        return await client.do(self._api.dialect.submit(client.context, self._file(job), job.tag, job.window))
+        try:
+            batch_id = await client.do(self._api.dialect.submit(client.context, self._file(job), job.tag, job.window))
+        except RequestError as error:
+            if is_refusal(error):
+                raise
+            return error
+        await self._save(job, batch_id)
+        return None
 
     async def _cancel(self, job: JobState, other: BatchInfo) -> None:
         log.warning("The batch job %s exists twice; %s is cancelled", job.tag, other.id)
         try:
             await self._api.client.do(self._api.dialect.cancel(self._api.client.context, other.id))
         except RequestError as error:
-            log.warning("The batch job %s could not be cancelled: %s. Cancel it yourself", other.id, error)
+            log.warning(
+                "The batch job %s could not be cancelled: %s. Cancel it with `asyncinfer batch cancel`", other.id, error
+            )
 
     async def _save(self, job: JobState, batch_id: str) -> None:
         job.batch_id = batch_id
