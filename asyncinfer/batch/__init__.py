@@ -1,18 +1,28 @@
 """Batch jobs of a provider: an executor that sends the rows of a run as jobs, and the client for single operations.
 
+The API of one call, and jobs of a list of conversations:
+
 | module | contents |
 |---|---|
-| `client` | does the operations of a batch API: sends their requests, and reads results as a stream |
+| `client` | runs the operations of a batch API: sends their requests, and reads results as a stream |
 | `api` | the client, the encoder and the decoder of one call |
 | `custom_ids` | the ids of rows in jobs |
+| `single_job` | one job of a list of conversations: submits it, and reads its results |
+
+A run:
+
+| module | contents |
+|---|---|
+| `executor` | the executor: reads the input, polls, and handles jobs that have ended |
 | `job_state` | what is saved about each job, so that a killed run finds its jobs again |
-| `job_writer` | writes rows into the files of jobs |
-| `spill` | rows on disk while they wait for their answers |
-| `open_rows` | which rows wait for which job |
-| `recognition` | recognises a job by its results, if the provider can mark no jobs |
+| `job_maker`, `job_writer` | collect rows into jobs, and write the files of jobs |
 | `submission` | submits a job exactly once, whatever goes wrong |
-| `polling` | the state of all jobs, with few requests |
-| `results` | the results of a job, as outcomes of rows |
-| `online_rows` | rows that are sent one by one |
-| `executor` | the executor of a run |
+| `recognition` | recognises a job by its results, if the provider cannot mark jobs |
+| `jobs` | the open jobs, and the parts of the run that the other modules share |
+| `polling` | requests the state of all jobs, with few requests |
+| `results` | reads the results of a job, as outcomes of rows |
+| `ended_jobs` | reports the results of a job that has ended, and sends rows without an answer again |
+| `online_rows` | the rows that are sent as single requests |
+| `open_rows`, `spill` | which rows wait for which job, and those rows on disk |
+| `outcomes` | reports the outcomes of rows, and knows which answers are durable |
 """

@@ -1,4 +1,4 @@
-"""Does the operations of a batch API: sends the requests of their steps, and reads results as a stream."""
+"""Runs the operations of a batch API: sends the requests of their steps, and reads results as a stream."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ _RESULT_LIMITS = ResponseLimits(max_bytes=2**50, max_ratio=2000)
 # The longest line of a file of results (bytes).
 _LONGEST_LINE = 2**28
 _MOST_REDIRECTS = 5
+_GROUP_LINES, _GROUP_BYTES = 256, 1 << 20
 
 
 class BatchClient:
     """Sends the requests of a batch API.
 
     Args:
+        transport: Sends the requests.
+        context: What all operations of the engine share.
         signers: Return the signer for each service, by `Exchange.service`. A signer is made when it is first needed.
         clean_error: Removes secrets from an error.
         clean_response: Removes secrets from a response that is not a success.
@@ -47,7 +50,7 @@ class BatchClient:
         self._clean_error, self._clean_response = clean_error, clean_response
 
     async def do(self, steps: Steps[T]) -> T:
-        """Do an operation, and return its result.
+        """Run an operation, and return its result.
 
         Raises:
             RequestError: A request failed, or the API refused it.
@@ -87,6 +90,19 @@ class BatchClient:
                     yield stripped
         except RequestError as error:
             raise self._clean_error(error) from None
+
+    async def line_groups(self, download: Exchange) -> AsyncGenerator[list[bytes]]:
+        """Yield the lines of a file in groups, each enough work for a thread. Raises as `lines` does."""
+        group, size = list[bytes](), 0
+        async with aclosing(self.lines(download)) as lines:
+            async for line in lines:
+                group.append(line)
+                size += len(line)
+                if len(group) >= _GROUP_LINES or size >= _GROUP_BYTES:
+                    yield group
+                    group, size = [], 0
+        if group:
+            yield group
 
     async def text(self, download: Exchange) -> str:
         """Return the content of a text file. Raises as `lines` does, and for text that is not UTF-8."""

@@ -15,7 +15,7 @@ from asyncinfer.aio.tasks import task_group
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.ended_jobs import EndedJobs
 from asyncinfer.batch.job_maker import JobMaker
-from asyncinfer.batch.job_state import SPILL, JobFolder, batch_folder, shown
+from asyncinfer.batch.job_state import SPILL, JobFolder, batch_folder, ids_or_tags
 from asyncinfer.batch.jobs import Jobs, RunParts
 from asyncinfer.batch.online_rows import OnlineRows
 from asyncinfer.batch.open_rows import OpenRows
@@ -204,7 +204,7 @@ class BatchExecutor:
         if self._maker is not None:
             await DISK.run(self._maker.close)
         await DISK.run(parts.spill.close)
-        ids = ", ".join(shown([*jobs.open.values()]))
+        ids = ", ".join(ids_or_tags([*jobs.open.values()]))
         if ids and self._params.cancel_on_exit:
             with anyio.move_on_after(_CANCEL_SECONDS):
                 await jobs.cancel_all()

@@ -6,13 +6,16 @@ A folder beside the scratch file of the run has, for each job:
 - `TAG.ids`: the ids of its rows, in records of 24 bytes.
 - `TAG.jsonl`: its requests, until it is submitted.
 
-All functions block. Whoever uses the folder holds the lock of the scratch file.
+While the run works, the folder also has `rows`: the rows that wait for their answers (`spill`).
+
+All functions block. The caller must hold the lock of the scratch file.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from struct import Struct
@@ -26,7 +29,7 @@ from asyncinfer.errors import ScratchError
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import discard_temporary, replacing
 
-RECORD = Struct(">16sQ")
+RECORD = Struct(">16sQ")  # The key of a row, and its number among the rows with this key.
 SPILL = "rows"
 _STATE, _IDS, _REQUESTS, _TEMPORARY = ".json", ".ids", ".jsonl", ".tmp"
 
@@ -125,7 +128,7 @@ class JobFolder:
             disk.remove(self.requests_path(job))
 
     def remove(self, job: JobState) -> None:
-        """Remove everything about a job. Its state goes first: without it, the other files mean nothing."""
+        """Remove the files of a job. The state is removed first: the next run removes files that belong to no state."""
         with as_scratch_error(self.path):
             discard_temporary(self._state(job))
             disk.remove(self._state(job))
@@ -148,9 +151,11 @@ class JobFolder:
             disk.remove_folder(self.path)
 
     def requests_path(self, job: JobState) -> Path:
+        """Return the path of the file of requests."""
         return self.path / f"{job.tag}{_REQUESTS}"
 
     def ids_path(self, job: JobState) -> Path:
+        """Return the path of the file with the ids of the rows."""
         return self.path / f"{job.tag}{_IDS}"
 
     def _state(self, job: JobState) -> Path:
@@ -180,28 +185,23 @@ def _damaged(path: Path, why: str, state: Path) -> ScratchError:
     )
 
 
-class as_scratch_error:
-    """Converts errors of the operating system, such as a full disk.
+@contextmanager
+def as_scratch_error(path: Path) -> Generator[None]:
+    """Raise ScratchError in place of errors of the operating system, such as a full disk.
 
     Args:
         path: The folder of the jobs.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise ScratchError(
-                f"the state of batch jobs in {self._path} cannot be read or written: {error.strerror or error}. "
-                "Jobs that were sent go on at the provider. Correct it, and run the same command again to resume."
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        raise ScratchError(
+            f"the state of batch jobs in {path} cannot be read or written: {error.strerror or error}. Jobs that were "
+            "sent go on at the provider. Correct the cause, and run the same command again to resume."
+        ) from error
 
 
-def shown(jobs: Sequence[JobState]) -> Iterator[str]:
-    """Yield the ids of jobs, for messages; the tag of a job without an id."""
+def ids_or_tags(jobs: Sequence[JobState]) -> Iterator[str]:
+    """Yield the ids of jobs, for messages; the tag of a job that has no id."""
     for job in jobs:
         yield job.batch_id or job.tag

@@ -12,7 +12,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.custom_ids import RowId
 from asyncinfer.batch.job_maker import Added
-from asyncinfer.batch.job_state import JobFolder, JobState, shown
+from asyncinfer.batch.job_state import JobFolder, JobState, ids_or_tags
 from asyncinfer.batch.online_rows import OnlineRows
 from asyncinfer.batch.open_rows import NO_JOB, OpenRows
 from asyncinfer.batch.outcomes import RowOutcomes
@@ -112,7 +112,7 @@ class Jobs:
                     parts.rows.expect(row_id, job.number)
             self.open[job.number] = job
         if self.open:
-            log.info("Goes on with batch jobs: %s", ", ".join(shown([*self.open.values()])))
+            log.info("Goes on with batch jobs: %s", ", ".join(ids_or_tags([*self.open.values()])))
 
     async def close_unneeded(self, has_row: Callable[[bytes, int], bool]) -> None:
         """Close the jobs of earlier runs that have no row which needs an answer.

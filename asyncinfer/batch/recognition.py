@@ -1,4 +1,4 @@
-"""Recognises a job by its results, for APIs that can mark no jobs.
+"""Recognises a job by its results, for APIs that cannot mark jobs.
 
 Such an API says only when a job was created and how many requests it has. Another program may have created a
 similar job at the same time. So a job counts as the one that was sent only if its results have the ids of the rows. The

@@ -24,7 +24,6 @@ from asyncinfer.types.batch import BatchInfo
 
 log = logging.getLogger("asyncinfer")
 
-_GROUP_LINES, _GROUP_BYTES = 256, 1 << 20
 _MOST_ATTEMPTS = 6
 # How often results that lack lines are read. A proxy, or a file that is still written, may be the reason.
 _MOST_ATTEMPTS_FOR_LINES = 3
@@ -60,7 +59,7 @@ class JobResults:
                 total = LineCounts()
                 for download in downloads:
                     counts = LineCounts()
-                    async with aclosing(self._groups(client.lines(download))) as groups:
+                    async with aclosing(client.line_groups(download)) as groups:
                         async for lines in groups:
                             yield await DISK.run(self._results, job, lines, counts)
                     counts.check_format()
@@ -75,19 +74,6 @@ class JobResults:
                     "The results of the batch job %s are not complete: %s. They are read again", job.batch_id, error
                 )
             await wait_until(anyio.Event(), self._clock, self._clock.now() + wait)
-
-    async def _groups(self, lines: AsyncGenerator[bytes]) -> AsyncGenerator[list[bytes]]:
-        """Yield groups of lines, each enough work for a thread."""
-        group, size = list[bytes](), 0
-        async with aclosing(lines):
-            async for line in lines:
-                group.append(line)
-                size += len(line)
-                if len(group) >= _GROUP_LINES or size >= _GROUP_BYTES:
-                    yield group
-                    group, size = [], 0
-        if group:
-            yield group
 
     def _results(self, job: JobState, lines: Sequence[bytes], counts: LineCounts) -> list[RowResult]:
         """Return the results in these lines of the rows that wait for this job. Counts the lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
-from asyncinfer.batch import job
+from asyncinfer.batch import single_job
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.executor import BatchExecutor
 from asyncinfer.config import BatchParams, InferenceConfig
@@ -25,7 +25,7 @@ def uses_batches(config: InferenceConfig | None) -> bool:
 
 
 class AsyncBatchMethods(EngineCore):
-    """Batch jobs of the provider, one at a time. `arun` with `batch` does it all, for any number of rows.
+    """Batch jobs of the provider, one at a time. `arun` with `batch` sends any number of rows as jobs.
 
     Engines without a batch API raise ConfigError.
     """
@@ -47,8 +47,8 @@ class AsyncBatchMethods(EngineCore):
             InputError: A conversation is not valid, or they are too many for one job; nothing was sent.
             RequestError: The API did not accept the job.
         """
-        asked = _conversations(conversations)
-        return await job.submit(await self._batch(inference_config), asked)
+        given = _conversations(conversations)
+        return await single_job.submit(await self._batch(inference_config), given)
 
     async def aget_batch_status(self, batch_id: str, inference_config: InferenceConfig | None = None) -> BatchInfo:
         """Return the state of a batch job.
@@ -110,19 +110,19 @@ class AsyncBatchMethods(EngineCore):
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """
-        asked = _conversations(conversations)
+        given = _conversations(conversations)
         api = await self._batch(inference_config)
         info = await api.client.do(api.dialect.status(api.client.context, batch_id))
         if info.is_terminal and info.status is not BatchStatus.COMPLETED:
-            raise job.not_completed(info)
-        result = await job.results(api, info, asked)
+            raise single_job.not_completed(info)
+        result = await single_job.results(api, info, given)
         found = dict(result.successful)
         if result.has_failures:
             again = await self.ainfer(
-                [asked[index] for index in result.failed_indices], _for_single_requests(inference_config)
+                [given[index] for index in result.failed_indices], _for_single_requests(inference_config)
             )
             found.update(zip(result.failed_indices, again, strict=True))
-        return [found[index] for index in range(len(asked))]
+        return [found[index] for index in range(len(given))]
 
     async def aget_batch_results_partial(
         self,
@@ -143,10 +143,10 @@ class AsyncBatchMethods(EngineCore):
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """
-        asked = _conversations(conversations)
+        given = _conversations(conversations)
         api = await self._batch(inference_config)
         info = await api.client.do(api.dialect.status(api.client.context, batch_id))
-        return await job.results(api, info, asked)
+        return await single_job.results(api, info, given)
 
     async def alist_files(
         self, purpose: str | None = None, limit: int | None = None, order: str = "desc", after: str | None = None
@@ -206,7 +206,7 @@ class AsyncBatchMethods(EngineCore):
         """Answer conversations with single requests."""
 
     def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
-        """Make the executor of a run: one for single requests, or one for batch jobs.
+        """Return what makes the executor of a run: one for single requests, or one for batch jobs.
 
         Raises:
             ConfigError: There should be batch jobs, and the engine has no batch API.
@@ -217,10 +217,10 @@ class AsyncBatchMethods(EngineCore):
         return lambda info: BatchExecutor(api, access, batch, info)
 
     async def _batch(self, config: InferenceConfig | None = None) -> BatchApi:
-        """The batch API, with the settings of a call.
+        """Return the batch API, with the settings of a call.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: The engine has no batch API.
         """
         settings = (await self.access(config)).settings
         params = config.batch if config is not None else None
@@ -234,7 +234,7 @@ class AsyncBatchMethods(EngineCore):
 
 
 def _for_single_requests(config: InferenceConfig | None) -> InferenceConfig | None:
-    """The settings without batch jobs and paths."""
+    """Return the settings without batch jobs and paths."""
     without = {"batch": None, "input_path": None, "output_path": None, "progress_path": None}
     return config.model_copy(update=without) if config is not None else None
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from anyio import CancelScope
 
@@ -28,18 +27,14 @@ from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.batch import BatchInfo, BatchResult, BatchStatus
 from asyncinfer.types.conversation import Conversation
 
-# The ids of rows in jobs that Oumi submitted: their places in the input.
-_PLACE = re.compile(r"request-(\d+)")
+# The ids of rows in jobs that Oumi submitted: their indices in the input.
+_INDEX = re.compile(r"request-(\d+)")
 # The key of a row is that of its content: results may be read by an engine with other parameters.
 _CONTENT_KEYS = RowKeys("BATCH", ModelParams(), GenerationParams())
-_GROUP = 256
 
 
-class RowOutcome(NamedTuple):
-    """The answered conversation at a place, or why it has none."""
-
-    place: int
-    outcome: Conversation | RequestError
+RowOutcome = tuple[int, Conversation | RequestError]
+"""The index of a conversation in the input, and the answered conversation or its error."""
 
 
 def row_ids(conversations: Sequence[Conversation]) -> list[RowId]:
@@ -111,21 +106,16 @@ async def results(api: BatchApi, info: BatchInfo, conversations: Sequence[Conver
         RequestError: The results cannot be read.
     """
     _check_ended(info)
-    places = {custom_id(row): index for index, row in enumerate(await DISK.run(row_ids, conversations))}
+    indices = {custom_id(row): index for index, row in enumerate(await DISK.run(row_ids, conversations))}
     answered: dict[int, Conversation] = {}
     errors: dict[int, str] = {}
     codec, client = api.codec(), api.client
     total = LineCounts()
     for download in await client.do(api.dialect.results(client.context, info)):
         counts = LineCounts()
-        async with aclosing(client.lines(download)) as lines:
-            group: list[bytes] = []
-            async for line in lines:
-                group.append(line)
-                if len(group) == _GROUP:
-                    _keep(await DISK.run(_outcomes, api, codec, group, places, conversations, counts), answered, errors)
-                    group = []
-            _keep(await DISK.run(_outcomes, api, codec, group, places, conversations, counts), answered, errors)
+        async with aclosing(client.line_groups(download)) as groups:
+            async for group in groups:
+                _keep(await DISK.run(_outcomes, api, codec, group, indices, conversations, counts), answered, errors)
         counts.check_format()
         total.add(counts)
     total.check_complete(info, is_last_attempt=True)
@@ -157,11 +147,14 @@ def _check_ended(info: BatchInfo) -> None:
             f"{info.total_requests} requests are done). Get its results when `get_batch_status` says `is_terminal`"
         )
     if info.status is BatchStatus.FAILED:
-        raise BatchError(f"the batch job {info.id} failed: {info.error or 'the API does not say why'}")
+        raise BatchError(
+            f"the batch job {info.id} failed: {info.error or 'the API does not say why'}. Correct the cause, and "
+            "submit the conversations again"
+        )
 
 
 def _keep(outcomes: Sequence[RowOutcome], answered: dict[int, Conversation], errors: dict[int, str]) -> None:
-    """Keep outcomes. The first answer of a row counts, and takes precedence over errors."""
+    """Add outcomes to the answers and errors. The first answer of a row counts, and replaces its errors."""
     for index, outcome in outcomes:
         if isinstance(outcome, RequestError):
             if index not in answered:
@@ -175,7 +168,7 @@ def _outcomes(
     api: BatchApi,
     codec: Codec,
     lines: Sequence[bytes],
-    places: dict[str, int],
+    indices: dict[str, int],
     conversations: Sequence[Conversation],
     counts: LineCounts,
 ) -> list[RowOutcome]:
@@ -187,17 +180,17 @@ def _outcomes(
             counts.unreadable += 1
             continue  # The row is reported as missing.
         counts.read += 1
-        index = places.get(answer.custom_id)
-        if index is None and (match := _PLACE.fullmatch(answer.custom_id)):
+        index = indices.get(answer.custom_id)
+        if index is None and (match := _INDEX.fullmatch(answer.custom_id)):
             index = int(match[1])
         if index is None or index >= len(conversations):
             continue
         try:
             completion = api.completion(codec, answer)
         except RequestError as error:
-            found.append(RowOutcome(index, error))
+            found.append((index, error))
         else:
-            found.append(RowOutcome(index, completion.append_to(conversations[index])))
+            found.append((index, completion.append_to(conversations[index])))
     return found
 
 
