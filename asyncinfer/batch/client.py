@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import urljoin
 
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.dialects.batch import API, NOBODY, BatchContext, Exchange, Step, Steps, Upload
+from asyncinfer.dialects.batch_steps import API, UNSIGNED, BatchContext, Exchange, Step, Steps, Upload
 from asyncinfer.dialects.http import status_error
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.auth import Signer
@@ -130,7 +130,7 @@ class BatchClient:
                 if not 300 <= streamed.status < 400 or not location:
                     raise status_error(self._clean_response(await streamed.response()))
             headers = {name: value for name, value in request.headers.items() if name == "User-Agent"}
-            request, service = request._replace(url=urljoin(request.url, location), headers=headers), NOBODY
+            request, service = request._replace(url=urljoin(request.url, location), headers=headers), UNSIGNED
         raise malformed_response("is a redirect to a redirect, and so on")
 
     async def _response(self, step: Step) -> HttpResponse:
@@ -147,7 +147,7 @@ class BatchClient:
         return await self._transport.upload(signed, FileBody(step.path, size, step.before, step.after))
 
     async def _signed(self, request: HttpRequest, service: str) -> HttpRequest:
-        if service == NOBODY:
+        if service == UNSIGNED:
             return request
         if service not in self._signers:
             make = self._make.get(service)

@@ -12,20 +12,18 @@ A response that is not a success is sent to the operation like any other. `json_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from types import MethodType
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from asyncinfer.dialects.base import Dialect
-from asyncinfer.dialects.http import HEADERS
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.errors import RequestError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, FileInfo, FileListResponse, earliest
-from asyncinfer.types.http import HttpRequest, HttpResponse, ResponseLimits
-
-T = TypeVar("T")
+from asyncinfer.types.http import HttpRequest, HttpResponse
 
 # The key in `BatchInfo.metadata` of the mark that the client gave the job, by which it can be found again. Providers
 # without metadata store the mark elsewhere, for instance in the display name; their dialect reports it under this key.
@@ -35,86 +33,6 @@ TAG = "asyncinfer_job"
 def has_tag(info: BatchInfo, tag: str) -> bool:
     """Whether a job has this tag in its metadata."""
     return (info.metadata or {}).get(TAG) == tag
-
-
-# Who authorises a request, if not the API's own signer: nobody, because the URL itself is signed (`NOBODY`), or the
-# signer that the provider's row has for this service.
-API, NOBODY, S3, GCS = "", "nobody", "s3", "gcs"
-
-
-class Exchange(NamedTuple):
-    """A request whose whole response the operation needs.
-
-    Args:
-        service: Who authorises the request: `API`, `NOBODY`, or the name of a service.
-    """
-
-    request: HttpRequest
-    service: str = API
-
-
-class Upload(NamedTuple):
-    """A request with a body that is streamed from a file. Its length is known, and sent as `Content-Length`.
-
-    Args:
-        request: The request without its body.
-        path: The file.
-        before: What the body has before the content of the file.
-        after: What the body has after it.
-        service: As in `Exchange`.
-    """
-
-    request: HttpRequest
-    path: Path
-    before: bytes = b""
-    after: bytes = b""
-    service: str = API
-
-
-Step = Exchange | Upload
-Steps = Generator[Step, HttpResponse, T]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchContext:
-    """What all operations of one engine share.
-
-    Args:
-        chat_url: The URL for chats, with the model in it if the API has it there.
-        base_url: `chat_url` without the path of the chat dialect and without a query, such as
-            `https://api.openai.com/v1`.
-        query: The query of `chat_url`, such as `api-version=2025-04-01`.
-        model: The name of the model; empty if the operation is not about a model.
-        headers: The headers of every request, without those that authorise it.
-        timeout: Seconds for one request. Uploads and downloads take as long as they need.
-        limits: The limits of each response that is read as a whole.
-        storage: The bucket and prefix for the files of jobs, such as `s3://bucket/prefix` or `gs://bucket/prefix`.
-        role: The role that the provider assumes to read and write these files (Bedrock).
-        variables: The environment variables in `BatchDialect.variables` that are set.
-    """
-
-    chat_url: str
-    base_url: str
-    query: str = ""
-    model: str = ""
-    headers: Mapping[str, str] = field(default_factory=lambda: HEADERS)
-    timeout: float = 300.0
-    limits: ResponseLimits = field(default_factory=ResponseLimits)
-    storage: str | None = None
-    role: str | None = None
-    variables: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def request(self, method: str, path: str, body: bytes = b"", *, query: str = "") -> HttpRequest:
-        """Return a request for a path below `base_url`, or for a whole URL.
-
-        Args:
-            query: The query, already encoded. The query of `chat_url` is added.
-        """
-        url = path if "://" in path else self.base_url + path
-        both = "&".join(part for part in (query, self.query if "://" not in path else "") if part)
-        if both:
-            url = f"{url}{'&' if '?' in url else '?'}{both}"
-        return HttpRequest(url, self.headers, body, method, self.timeout, self.limits)
 
 
 Listing = Callable[[BatchContext, str | None, int | None], Steps[BatchListResponse]]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from asyncinfer.dialects.batch import BatchContext
+from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.errors import ConfigError
 
 _BUCKET = re.compile(r"[a-z0-9][-._a-z0-9]{1,220}[a-z0-9]")
-# The characters of S3 keys that Bedrock accepts. Those of Cloud Storage may be others, but these work everywhere.
+# The characters of S3 keys that Bedrock accepts (botocore 1.44, `S3Uri` in the service model `bedrock`, November 2026).
+# Cloud Storage accepts more characters.
 _KEY = re.compile(r"(?:[-!_*'().a-zA-Z0-9]+/?)*")
 
 
-class Place(NamedTuple):
+class StoragePath(NamedTuple):
     """An object in a bucket, or the prefix of objects.
 
     Args:
@@ -29,19 +30,19 @@ class Place(NamedTuple):
     def uri(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
 
-    def below(self, *names: str) -> Place:
-        """Return a place below this one."""
+    def below(self, *names: str) -> StoragePath:
+        """Return a path below this one."""
         return self._replace(key="/".join(name for name in (self.key, *names) if name))
 
 
-def place_of(uri: str) -> Place | None:
-    """Return the place that a URI such as `s3://bucket/prefix` means; None if it is not one."""
+def storage_path(uri: str) -> StoragePath | None:
+    """Return the path that a URI such as `s3://bucket/prefix` means; None if it is not one."""
     scheme, mark, rest = uri.strip().partition("://")
     bucket, _, key = rest.partition("/")
-    return Place(scheme, bucket, key.strip("/")) if mark and _BUCKET.fullmatch(bucket) else None
+    return StoragePath(scheme, bucket, key.strip("/")) if mark and _BUCKET.fullmatch(bucket) else None
 
 
-def storage_of(context: BatchContext, scheme: str) -> Place:
+def required_storage(context: BatchContext, scheme: str) -> StoragePath:
     """Return where the files of jobs are.
 
     Raises:
@@ -50,17 +51,17 @@ def storage_of(context: BatchContext, scheme: str) -> Place:
     example = f"{scheme}://my-bucket/my-prefix"
     if not context.storage:
         raise ConfigError(f"batch.storage: not set; give a bucket for the files of batch jobs, such as {example}")
-    place = place_of(context.storage)
-    if place is None or place.scheme != scheme or not _KEY.fullmatch(place.key):
+    path = storage_path(context.storage)
+    if path is None or path.scheme != scheme or not _KEY.fullmatch(path.key):
         raise ConfigError(f"batch.storage: should be like {example} (found {context.storage!r})")
-    return place
+    return path
 
 
-def input_place(storage: Place, tag: str) -> Place:
+def requests_path(storage: StoragePath, tag: str) -> StoragePath:
     """Return where the requests of a job are."""
     return storage.below(tag, "input.jsonl")
 
 
-def output_place(storage: Place, tag: str) -> Place:
+def results_path(storage: StoragePath, tag: str) -> StoragePath:
     """Return the prefix of the results of a job."""
     return storage.below(tag, "output")

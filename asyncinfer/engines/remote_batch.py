@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.client import BatchClient
 from asyncinfer.config import BatchParams, RemoteParams
-from asyncinfer.dialects.batch import API, BatchContext
+from asyncinfer.dialects.batch_steps import API, BatchContext
 from asyncinfer.dialects.packaging import read_answer
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets, secrets_of
 from asyncinfer.engines.refusal import refusal

@@ -13,19 +13,9 @@ from yarl import URL
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.dialects.base import Dialect, EncoderSettings
-from asyncinfer.dialects.batch import (
-    API,
-    NOBODY,
-    BatchAnswer,
-    BatchContext,
-    BatchDialect,
-    Exchange,
-    JobFile,
-    Step,
-    Steps,
-    Upload,
-)
-from asyncinfer.dialects.batch import BatchContext as Context
+from asyncinfer.dialects.batch import BatchAnswer, BatchDialect, JobFile
+from asyncinfer.dialects.batch_steps import API, UNSIGNED, BatchContext, Exchange, Step, Steps, Upload
+from asyncinfer.dialects.batch_steps import BatchContext as Context
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.providers.provider import Provider
 from asyncinfer.types.answer import Completion
@@ -127,7 +117,7 @@ class Driver:
 
     async def send(self, step: Step) -> HttpResponse:
         request = step.request
-        if step.service != NOBODY:
+        if step.service != UNSIGNED:
             request = await self._signers[step.service](request)
         body = request.body
         if isinstance(step, Upload):

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncinfer.dialects.batch import BatchContext, BatchDialect, JobFile, SentJob, Steps, Upload
+from asyncinfer.dialects.batch import BatchDialect, JobFile, SentJob
+from asyncinfer.dialects.batch_steps import BatchContext, Steps, Upload
 from asyncinfer.errors import RequestError
 from asyncinfer.providers.provider import Provider
 from asyncinfer.providers.rows.cloud_platforms import BEDROCK, GOOGLE_GEMINI, GOOGLE_VERTEX

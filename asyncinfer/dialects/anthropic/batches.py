@@ -18,17 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from asyncinfer.dialects.anthropic.messages import VERSION_HEADERS, error_in
-from asyncinfer.dialects.batch import (
-    BatchAnswer,
-    BatchContext,
-    BatchDialect,
-    BatchLimits,
-    Exchange,
-    JobFile,
-    SentJob,
-    Steps,
-    Upload,
-)
+from asyncinfer.dialects.batch import BatchAnswer, BatchDialect, BatchLimits, JobFile, SentJob
 from asyncinfer.dialects.batch_fields import (
     as_response,
     line_object,
@@ -41,6 +31,7 @@ from asyncinfer.dialects.batch_fields import (
     time_at,
     unanswered,
 )
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.fields import as_object, count_at, object_at
 from asyncinfer.dialects.http import json_object
 from asyncinfer.errors import InferenceErrorType, RequestError
@@ -61,6 +52,7 @@ _UNANSWERED = {
 
 
 def line(context: BatchContext, custom_id: str, request: HttpRequest) -> bytes:
+    """Return one line of the file of requests."""
     return b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), request.body)
 
 
@@ -71,14 +63,17 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Return a job."""
     return info(json_object((yield Exchange(_request(context, "GET", _path(batch_id))))))
 
 
 def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Cancel a job, and return it."""
     return info(json_object((yield Exchange(_request(context, "POST", f"{_path(batch_id)}/cancel")))))
 
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
+    """Return one page of the jobs."""
     query = query_of(after_id=after, limit=limit)
     page = json_object((yield Exchange(_request(context, "GET", _PATH, query))))
     batches = [info(entry) for entry in objects_at(page, "data")]
@@ -110,7 +105,7 @@ def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
     metadata = job.metadata or {}
     if metadata.get("archived_at"):
         raise RequestError(
-            f"the results of batch job {job.id} were deleted on {metadata['archived_at']}",
+            f"the results of batch job {job.id} were deleted on {metadata['archived_at']}. Submit the rows again",
             error_type=InferenceErrorType.API_STATUS,
         )
     url = metadata.get("results_url")

@@ -18,18 +18,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import (
-    TAG,
-    BatchAnswer,
-    BatchContext,
-    BatchDialect,
-    BatchLimits,
-    Exchange,
-    JobFile,
-    SentJob,
-    Steps,
-    has_tag,
-)
+from asyncinfer.dialects.batch import TAG, BatchAnswer, BatchDialect, BatchLimits, JobFile, SentJob, has_tag
 from asyncinfer.dialects.batch_fields import (
     as_response,
     end_times,
@@ -43,12 +32,13 @@ from asyncinfer.dialects.batch_fields import (
     time_at,
     token_page,
 )
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.dialects.bedrock.hosts import VARIABLES, control_plane
 from asyncinfer.dialects.bedrock.job_requests import invocation_type, job_dialect
 from asyncinfer.dialects.bedrock.s3 import content, objects_below, upload
 from asyncinfer.dialects.fields import as_object, count_at, object_at
 from asyncinfer.dialects.http import json_object
-from asyncinfer.dialects.storage import Place, input_place, output_place, place_of, storage_of
+from asyncinfer.dialects.storage import StoragePath, requests_path, required_storage, results_path, storage_path
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus, earliest
 from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
@@ -71,6 +61,7 @@ _STATUSES = {
 
 
 def line(context: BatchContext, custom_id: str, request: HttpRequest) -> bytes:
+    """Return one line of the file of requests."""
     return b'{"recordId":"%b","modelInput":%b}' % (custom_id.encode(), request.body)
 
 
@@ -80,17 +71,17 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
     Raises:
         ConfigError: The storage or the role is not set, or not valid.
     """
-    storage = storage_of(context, "s3")
+    storage = required_storage(context, "s3")
     role = _role(context)
-    yield from upload(context, input_place(storage, tag), job_file)
+    yield from upload(context, requests_path(storage, tag), job_file)
     job = {
         "jobName": tag,
         "clientRequestToken": tag,
         "modelId": context.model,
         "roleArn": role,
         "modelInvocationType": invocation_type(context.model),
-        "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": input_place(storage, tag).uri}},
-        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{output_place(storage, tag).uri}/"}},
+        "inputDataConfig": {"s3InputDataConfig": {"s3InputFormat": "JSONL", "s3Uri": requests_path(storage, tag).uri}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{results_path(storage, tag).uri}/"}},
         "timeoutDurationInHours": _hours(window),
     }
     created = yield _exchange(context, "POST", "/model-invocation-job", to_json(job))
@@ -100,15 +91,18 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Return a job."""
     return info(json_object((yield _exchange(context, "GET", _path(batch_id)))))
 
 
 def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Cancel a job, and return it."""
     json_object((yield _exchange(context, "POST", f"{_path(batch_id)}/stop")))
     return (yield from status(context, batch_id))
 
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
+    """Return one page of the jobs."""
     return (yield from _page(context, nextToken=after, maxResults=limit))
 
 
@@ -119,7 +113,7 @@ def find(context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
 
 def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
     """Return the requests for the objects with results. Without the permission to list them, their name is assumed."""
-    output = place_of(job.output_file_id or "")
+    output = storage_path(job.output_file_id or "")
     if output is None:
         return []
     try:
@@ -128,7 +122,7 @@ def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
         if error.status_code != 403:
             raise
         found = _likely_results(job, output)
-    return [content(context, place) for place in found if place.key.endswith(".jsonl.out")]
+    return [content(context, path) for path in found if path.key.endswith(".jsonl.out")]
 
 
 def answer(result_line: bytes) -> BatchAnswer:
@@ -151,7 +145,7 @@ def info(job: Mapping[str, Any]) -> BatchInfo:
     state, ended, name = _state(job), time_at(job, "endTime"), optional_text(job, "jobName")
     arn = required_text(job, "jobArn")
     source = object_at(object_at(job, "inputDataConfig"), "s3InputDataConfig")
-    output = place_of(str(object_at(object_at(job, "outputDataConfig"), "s3OutputDataConfig").get("s3Uri")))
+    output = storage_path(str(object_at(object_at(job, "outputDataConfig"), "s3OutputDataConfig").get("s3Uri")))
     return BatchInfo(
         id=arn,
         status=state,
@@ -199,7 +193,7 @@ def _hours(window: str) -> int:
     return min(max(ceil((seconds or 0) / 3600), _LEAST_HOURS), _MOST_HOURS)
 
 
-def _likely_results(job: BatchInfo, output: Place) -> list[Place]:
+def _likely_results(job: BatchInfo, output: StoragePath) -> list[StoragePath]:
     """Return the object that the user guide describes: it is named after the object with the requests."""
     return [output.below(f"{(job.input_file_id or '').rpartition('/')[2]}.out")]
 

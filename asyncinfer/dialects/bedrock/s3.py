@@ -12,29 +12,30 @@ from urllib.parse import quote, unquote_plus
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import S3, BatchContext, Exchange, JobFile, Steps, Upload
+from asyncinfer.dialects.batch import JobFile
 from asyncinfer.dialects.batch_fields import query_of
+from asyncinfer.dialects.batch_steps import S3, BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.bedrock.hosts import bucket_url
 from asyncinfer.dialects.http import status_error
-from asyncinfer.dialects.storage import Place
+from asyncinfer.dialects.storage import StoragePath
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import HttpRequest, HttpResponse
 
 _MOST_PAGES = 1000
 
 
-def upload(context: BatchContext, place: Place, job_file: JobFile) -> Steps[None]:
+def upload(context: BatchContext, path: StoragePath, job_file: JobFile) -> Steps[None]:
     """Create or replace an object.
 
     Raises:
         RequestError: The object could not be created.
     """
-    request = _request(context, "PUT", place, _object_path(place))
+    request = _request(context, "PUT", path, _object_path(path))
     headers = {**request.headers, "Content-Type": "application/jsonl"}
-    _check((yield Upload(request._replace(headers=headers), job_file.path, service=S3)), place)
+    _check((yield Upload(request._replace(headers=headers), job_file.path, service=S3)), path)
 
 
-def objects_below(context: BatchContext, prefix: Place) -> Steps[list[Place]]:
+def objects_below(context: BatchContext, prefix: StoragePath) -> Steps[list[StoragePath]]:
     """Return the objects whose keys begin with a prefix and a slash.
 
     Raises:
@@ -54,21 +55,21 @@ def objects_below(context: BatchContext, prefix: Place) -> Steps[list[Place]]:
     return [prefix._replace(key=key) for key in keys]
 
 
-def content(context: BatchContext, place: Place) -> Exchange:
+def content(context: BatchContext, path: StoragePath) -> Exchange:
     """Return the request for the content of an object."""
-    return Exchange(_request(context, "GET", place, _object_path(place)), S3)
+    return Exchange(_request(context, "GET", path, _object_path(path)), S3)
 
 
-def _request(context: BatchContext, method: str, place: Place, rest: str) -> HttpRequest:
-    base = bucket_url(place.bucket, context.chat_url, context.variables)
+def _request(context: BatchContext, method: str, path: StoragePath, rest: str) -> HttpRequest:
+    base = bucket_url(path.bucket, context.chat_url, context.variables)
     return context.request(method, f"{base}{'/' if rest.startswith('?') else ''}{rest}")
 
 
-def _object_path(place: Place) -> str:
-    return f"/{quote(place.key, safe='/~')}"
+def _object_path(path: StoragePath) -> str:
+    return f"/{quote(path.key, safe='/~')}"
 
 
-def _check(response: HttpResponse, place: Place) -> None:
+def _check(response: HttpResponse, path: StoragePath) -> None:
     """Raise the error of S3, without the parts of it that repeat the key id and the signature of the request."""
     if response.is_success:
         return
@@ -76,11 +77,11 @@ def _check(response: HttpResponse, place: Place) -> None:
     code, message = (next(iter(_values(text, name)), "") for name in ("Code", "Message"))
     if 300 <= response.status < 400 or code in ("PermanentRedirect", "AuthorizationHeaderMalformed"):
         raise RequestError(
-            f"the bucket {place.bucket} is in another region than the one of Bedrock; use a bucket in that region",
+            f"the bucket {path.bucket} is in another region than the one of Bedrock; use a bucket in that region",
             error_type=InferenceErrorType.CONFIG,
             status_code=response.status,
         )
-    about = {"message": f"S3, {place.uri}: {message or code or 'no message'}", "code": code}
+    about = {"message": f"S3, {path.uri}: {message or code or 'no message'}", "code": code}
     raise status_error(response._replace(body=to_json({"error": about})))
 
 

@@ -17,16 +17,7 @@ from urllib.parse import quote
 from pydantic_core import to_json
 
 from asyncinfer.dialects.base import Dialect, Encoder, EncoderSettings
-from asyncinfer.dialects.batch import (
-    TAG,
-    BatchAnswer,
-    BatchContext,
-    BatchDialect,
-    BatchLimits,
-    Exchange,
-    JobFile,
-    Steps,
-)
+from asyncinfer.dialects.batch import TAG, BatchAnswer, BatchDialect, BatchLimits, JobFile
 from asyncinfer.dialects.batch_fields import (
     as_response,
     end_times,
@@ -40,6 +31,7 @@ from asyncinfer.dialects.batch_fields import (
     time_at,
     token_page,
 )
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.dialects.fields import as_object, count_at, object_at
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.files import GEMINI_FILES, file_content, upload_file
@@ -56,6 +48,7 @@ _CANCELLED = 1  # The code of gRPC.
 
 
 def line(context: BatchContext, custom_id: str, request: HttpRequest) -> bytes:
+    """Return one line of the file of requests."""
     return b'{"key":"%b","request":%b}' % (custom_id.encode(), request.body)
 
 
@@ -69,15 +62,18 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Return a job."""
     return info(json_object((yield native_exchange(context, "GET", _path(batch_id)))))
 
 
 def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Cancel a job, and return it."""
     json_object((yield native_exchange(context, "POST", f"{_path(batch_id)}:cancel", b"{}")))
     return (yield from status(context, batch_id))
 
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
+    """Return one page of the jobs."""
     query = query_of(pageSize=limit, pageToken=after)
     page = json_object((yield native_exchange(context, "GET", "/batches", query=query)))
     batches = [info(entry) for entry in objects_at(page, "operations")]
@@ -93,7 +89,7 @@ def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
     """
     if (job.metadata or {}).get("inlined_responses"):
         raise RequestError(
-            f"batch job {job.id} has inline results, but only results in a file can be read",
+            f"batch job {job.id} has inline results, but only results in a file can be read. Submit the rows again",
             error_type=InferenceErrorType.API_STATUS,
         )
     if job.output_file_id is None:

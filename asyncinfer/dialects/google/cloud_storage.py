@@ -7,10 +7,11 @@ request creates the object only when it is complete. google-cloud-storage reads 
 
 from __future__ import annotations
 
-from asyncinfer.dialects.batch import GCS, BatchContext, Exchange, JobFile, Steps, Upload
+from asyncinfer.dialects.batch import JobFile
 from asyncinfer.dialects.batch_fields import objects_at, optional_text, query_of, segment
+from asyncinfer.dialects.batch_steps import GCS, BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.http import json_object
-from asyncinfer.dialects.storage import Place
+from asyncinfer.dialects.storage import StoragePath
 from asyncinfer.types.http import HttpRequest
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -18,19 +19,19 @@ _HOST = "https://storage.googleapis.com"
 _MOST_PAGES = 1000
 
 
-def upload(context: BatchContext, place: Place, job_file: JobFile) -> Steps[None]:
+def upload(context: BatchContext, path: StoragePath, job_file: JobFile) -> Steps[None]:
     """Create or replace an object.
 
     Raises:
         RequestError: The object could not be created.
     """
-    query = query_of(uploadType="media", name=place.key)
-    request = _request(context, "POST", f"/upload/storage/v1/b/{segment(place.bucket)}/o?{query}")
+    query = query_of(uploadType="media", name=path.key)
+    request = _request(context, "POST", f"/upload/storage/v1/b/{segment(path.bucket)}/o?{query}")
     headers = {**request.headers, "Content-Type": "application/jsonl"}
     json_object((yield Upload(request._replace(headers=headers), job_file.path, service=GCS)))
 
 
-def objects_below(context: BatchContext, prefix: Place) -> Steps[list[Place]]:
+def objects_below(context: BatchContext, prefix: StoragePath) -> Steps[list[StoragePath]]:
     """Return the objects whose names begin with a prefix and a slash, sorted by name.
 
     Raises:
@@ -48,10 +49,10 @@ def objects_below(context: BatchContext, prefix: Place) -> Steps[list[Place]]:
     return [prefix._replace(key=name) for name in sorted(set(names))]
 
 
-def content(context: BatchContext, place: Place) -> Exchange:
+def content(context: BatchContext, path: StoragePath) -> Exchange:
     """Return the request for the content of an object."""
-    path = f"/storage/v1/b/{segment(place.bucket)}/o/{segment(place.key)}?alt=media"
-    return Exchange(_request(context, "GET", path), GCS)
+    url_path = f"/storage/v1/b/{segment(path.bucket)}/o/{segment(path.key)}?alt=media"
+    return Exchange(_request(context, "GET", url_path), GCS)
 
 
 def _request(context: BatchContext, method: str, path: str) -> HttpRequest:

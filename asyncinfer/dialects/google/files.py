@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import BatchContext, Exchange, FileQuery, FilesApi, JobFile, Steps, Upload
+from asyncinfer.dialects.batch import FileQuery, FilesApi, JobFile
 from asyncinfer.dialects.batch_fields import (
     epoch_seconds,
     objects_at,
@@ -21,6 +21,7 @@ from asyncinfer.dialects.batch_fields import (
     segment,
     time_at,
 )
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.google.native_api import NATIVE, native_exchange
 from asyncinfer.dialects.http import json_object, status_error

@@ -1,13 +1,17 @@
-"""Requests to Gemini's own API, from the URL of its OpenAI-compatible endpoint."""
+"""Requests to Gemini's own API, from the URL of its OpenAI-compatible endpoint.
+
+Source, November 2026: google-genai 3.6 (`_api_client.py`, `files.py`), for the URLs of uploads and downloads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asyncinfer.dialects.batch import BatchContext, Exchange
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange
 from asyncinfer.dialects.google.gemini import native_base
 
-# Who authorises these requests: they have the key in another header than those of the compatible endpoint.
+# The name of the signer of these requests (`Exchange.service`). The key is in another header than that of requests to
+# the compatible endpoint.
 NATIVE = "native"
 
 

@@ -22,17 +22,7 @@ from pydantic_core import to_json
 from asyncinfer.dialects.anthropic.dialect import ANTHROPIC_MESSAGES
 from asyncinfer.dialects.anthropic.embedded import embedded_messages
 from asyncinfer.dialects.base import Dialect, Encoder, EncoderSettings
-from asyncinfer.dialects.batch import (
-    TAG,
-    BatchContext,
-    BatchDialect,
-    BatchLimits,
-    Exchange,
-    JobFile,
-    SentJob,
-    Steps,
-    has_tag,
-)
+from asyncinfer.dialects.batch import TAG, BatchDialect, BatchLimits, JobFile, SentJob, has_tag
 from asyncinfer.dialects.batch_fields import (
     end_times,
     objects_at,
@@ -43,6 +33,7 @@ from asyncinfer.dialects.batch_fields import (
     time_at,
     token_page,
 )
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.dialects.fields import as_list, count_at, object_at
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.cloud_storage import EMULATOR, content, objects_below, upload
@@ -52,7 +43,7 @@ from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.vertex import VERTEX
 from asyncinfer.dialects.google.vertex_rows import answer, claude_line, gemini_line, openai_line
 from asyncinfer.dialects.http import json_object
-from asyncinfer.dialects.storage import input_place, output_place, place_of, storage_of
+from asyncinfer.dialects.storage import requests_path, required_storage, results_path, storage_path
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus, earliest
 from asyncinfer.types.http import HttpRequest
 
@@ -63,6 +54,7 @@ _MOST_PAGES = 100
 
 
 def line(context: BatchContext, custom_id: str, request: HttpRequest) -> bytes:
+    """Return one line of the file of requests."""
     make = {"google": gemini_line, "anthropic": claude_line}.get(_publisher(context.model)[0], openai_line)
     return make(custom_id, request.body)
 
@@ -73,15 +65,15 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
     Raises:
         ConfigError: The storage is not set.
     """
-    storage = storage_of(context, "gs")
-    yield from upload(context, input_place(storage, tag), job_file)
+    storage = required_storage(context, "gs")
+    yield from upload(context, requests_path(storage, tag), job_file)
     job = {
         "displayName": tag,
         "model": _model_path(context.model),
-        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [input_place(storage, tag).uri]}},
+        "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [requests_path(storage, tag).uri]}},
         "outputConfig": {
             "predictionsFormat": "jsonl",
-            "gcsDestination": {"outputUriPrefix": output_place(storage, tag).uri},
+            "gcsDestination": {"outputUriPrefix": results_path(storage, tag).uri},
         },
     }
     created = json_object((yield _exchange(context, "POST", "", to_json(job))))
@@ -89,15 +81,18 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
 
 
 def status(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Return a job."""
     return info(json_object((yield _exchange(context, "GET", _path(batch_id)))))
 
 
 def cancel(context: BatchContext, batch_id: str) -> Steps[BatchInfo]:
+    """Cancel a job, and return it."""
     json_object((yield _exchange(context, "POST", f"{_path(batch_id)}:cancel", b"{}")))
     return (yield from status(context, batch_id))
 
 
 def listing(context: BatchContext, after: str | None, limit: int | None) -> Steps[BatchListResponse]:
+    """Return one page of the jobs."""
     return (yield from _page(context, pageSize=limit, pageToken=after))
 
 
@@ -115,11 +110,11 @@ def find(context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
 
 def results(context: BatchContext, job: BatchInfo) -> Steps[list[Exchange]]:
     """Return the requests for the objects with results. Jobs that end early may leave some."""
-    prefix = place_of(job.output_file_id or "")
+    prefix = storage_path(job.output_file_id or "")
     if prefix is None:
         return []
     found = yield from objects_below(context, prefix)
-    return [content(context, place) for place in found if place.key.endswith(".jsonl")]
+    return [content(context, path) for path in found if path.key.endswith(".jsonl")]
 
 
 def info(job: Mapping[str, Any]) -> BatchInfo:

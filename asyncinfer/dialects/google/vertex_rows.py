@@ -72,14 +72,14 @@ def _response(entry: Mapping[str, Any]) -> HttpResponse | None:
     if response and not response.keys() <= {"error"}:
         return as_response(response)
     status = entry.get("status")
-    told = _error_within(status) if isinstance(status, str) else status
-    for error in (response.get("error"), entry.get("error"), told):
+    embedded = _error_in_text(status) if isinstance(status, str) else status
+    for error in (response.get("error"), entry.get("error"), embedded):
         if isinstance(error, dict) and error:
             return error_response(cast(dict[str, Any], error))
     return None
 
 
-def _error_within(status: str) -> Any:
+def _error_in_text(status: str) -> Any:
     """Return the error in a text such as `Bad Request: {"error": {...}}`; None if there is none."""
     try:
         found = read_json(status[status.index("{") :])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asyncinfer.config import InferenceEngineType
-from asyncinfer.dialects.batch import GCS, S3
+from asyncinfer.dialects.batch_steps import GCS, S3
 from asyncinfer.dialects.bedrock.batches import BEDROCK_BATCHES
 from asyncinfer.dialects.bedrock.dialect import BEDROCK_CONVERSE
 from asyncinfer.dialects.google.batches import GEMINI_BATCHES

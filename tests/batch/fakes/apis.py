@@ -9,16 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from asyncinfer import BatchInfo, InferenceEngineType
-from asyncinfer.dialects.batch import (
-    NOBODY,
-    BatchAnswer,
-    BatchContext,
-    BatchDialect,
-    JobFile,
-    Step,
-    Steps,
-    Upload,
-)
+from asyncinfer.dialects.batch import BatchAnswer, BatchDialect, JobFile
+from asyncinfer.dialects.batch_steps import UNSIGNED, BatchContext, Step, Steps, Upload
 from asyncinfer.dialects.http import HEADERS, as_json
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.transport.base import Transport
@@ -64,7 +56,7 @@ class Api(NamedTuple):
     async def send(self, step: Step) -> HttpResponse:
         """Send the request of a step."""
         request = step.request
-        if step.service != NOBODY:
+        if step.service != UNSIGNED:
             request = request._replace(headers={**request.headers, "Authorization": f"Bearer {KEY}"})
         if isinstance(step, Upload):
             request = request._replace(body=step.before + step.path.read_bytes() + step.after)

@@ -21,7 +21,7 @@ from asyncinfer.dialects.batch import SentJob
 from asyncinfer.dialects.bedrock import s3
 from asyncinfer.dialects.bedrock.batches import answer, info
 from asyncinfer.dialects.bedrock.hosts import bucket_url, control_plane
-from asyncinfer.dialects.storage import Place
+from asyncinfer.dialects.storage import StoragePath
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.rows.cloud_platforms import BEDROCK
 from asyncinfer.types.batch import BatchStatus
@@ -288,13 +288,13 @@ async def test_objects_are_created_listed_and_read_in_moto(tmp_path: Path, moto:
     ours = Driver(BEDROCK, "https://bedrock-runtime.eu-west-3.amazonaws.com", NOVA, api_key=None, environ=environ)
     file = write_job(ours.dialect, ours.context, BEDROCK.dialect, tmp_path / "job.jsonl", questions("a", "b"))
     for key in ("p/x.jsonl", "p/y(1)'s.jsonl", "q/z.jsonl"):
-        await ours.run(s3.upload(ours.context, Place("s3", "bucket", key), file))
-    found = await ours.run(s3.objects_below(ours.context, Place("s3", "bucket", "p")))
+        await ours.run(s3.upload(ours.context, StoragePath("s3", "bucket", key), file))
+    found = await ours.run(s3.objects_below(ours.context, StoragePath("s3", "bucket", "p")))
     assert [place.key for place in found] == ["p/x.jsonl", "p/y(1)'s.jsonl"]
     for place in found:
         assert (await ours.send(s3.content(ours.context, place))).body == file.path.read_bytes()
     with pytest.raises(RequestError, match="s3://missing/p: The specified bucket does not exist"):
-        await ours.run(s3.objects_below(ours.context, Place("s3", "missing", "p")))
+        await ours.run(s3.objects_below(ours.context, StoragePath("s3", "missing", "p")))
     client.close()
 
 

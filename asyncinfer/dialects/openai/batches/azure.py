@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.batch import BatchContext, BatchLimits
+from asyncinfer.dialects.batch import BatchLimits
+from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.dialects.openai.batches.quirks import CHAT, RESPONSES, BatchQuirks
 from asyncinfer.types.http import HttpRequest
 

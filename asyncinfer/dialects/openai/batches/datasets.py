@@ -12,8 +12,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import NOBODY, BatchContext, Exchange, FileQuery, FilesApi, JobFile, Steps
+from asyncinfer.dialects.batch import FileQuery, FilesApi, JobFile
 from asyncinfer.dialects.batch_fields import epoch_seconds, query_of, segment
+from asyncinfer.dialects.batch_steps import UNSIGNED, BatchContext, Exchange, Steps
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.dialects.http import json_object, status_error
 from asyncinfer.dialects.openai.batches.fields import first_text, first_time, listed_in, required_id
@@ -83,7 +84,7 @@ def downloads(context: BatchContext, dataset: str) -> Steps[list[Exchange]]:
     response = yield Exchange(account_request(context, "GET", f"{_path(dataset)}:getDownloadEndpoint"))
     urls = object_at(json_object(response), "filenameToSignedUrls")
     names = sorted((name for name, url in urls.items() if isinstance(url, str)), key=lambda name: "error" in name)
-    return [Exchange(context.request("GET", urls[name]), NOBODY) for name in names]
+    return [Exchange(context.request("GET", urls[name]), UNSIGNED) for name in names]
 
 
 def _list(context: BatchContext, wanted: FileQuery) -> Steps[FileListResponse]:

@@ -11,7 +11,7 @@ from asyncinfer.dialects.batch import BatchDialect, FilesApi
 from asyncinfer.dialects.openai.batches.files import delete_file, file_content, get_file, list_files
 from asyncinfer.dialects.openai.batches.lines import answer, line
 from asyncinfer.dialects.openai.batches.operations import cancel, find, listing, results, status, submit
-from asyncinfer.dialects.openai.batches.quirks import CHAT, RESPONSES, BatchQuirks, Quirky
+from asyncinfer.dialects.openai.batches.quirks import CHAT, RESPONSES, BatchQuirks, WithQuirks
 
 OPENAI = BatchQuirks(
     "OPENAI", paths=frozenset({CHAT, RESPONSES}), docs="https://developers.openai.com/api/docs/guides/batch"
@@ -21,20 +21,20 @@ OPENAI = BatchQuirks(
 def openai_batches(quirks: BatchQuirks = OPENAI) -> BatchDialect:
     """Return the dialect of a batch API with these differences."""
     return BatchDialect(
-        line=Quirky(line, quirks),
-        submit=Quirky(submit, quirks),
-        status=Quirky(status, quirks),
-        cancel=Quirky(cancel, quirks),
-        listing=Quirky(listing, quirks),
-        results=Quirky(results, quirks),
+        line=WithQuirks(line, quirks),
+        submit=WithQuirks(submit, quirks),
+        status=WithQuirks(status, quirks),
+        cancel=WithQuirks(cancel, quirks),
+        listing=WithQuirks(listing, quirks),
+        results=WithQuirks(results, quirks),
         answer=answer,
         limits=quirks.limits,
-        find=Quirky(find, quirks),
+        find=WithQuirks(find, quirks),
         files=FilesApi(
-            Quirky(list_files, quirks),
-            Quirky(get_file, quirks),
-            Quirky(delete_file, quirks),
-            Quirky(file_content, quirks),
+            WithQuirks(list_files, quirks),
+            WithQuirks(get_file, quirks),
+            WithQuirks(delete_file, quirks),
+            WithQuirks(file_content, quirks),
         ),
         docs=quirks.docs,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncinfer.dialects.batch import BatchContext, Exchange, FileQuery, JobFile, Steps, Upload
+from asyncinfer.dialects.batch import FileQuery, JobFile
 from asyncinfer.dialects.batch_fields import epoch_seconds, query_of, segment
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.http import json_object, json_value, status_error
 from asyncinfer.dialects.openai.batches.fields import first_text, first_time, listed_in, required_id
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, Paging

@@ -17,17 +17,9 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from asyncinfer.dialects.batch import (
-    TAG,
-    BatchContext,
-    BatchDialect,
-    BatchLimits,
-    Exchange,
-    JobFile,
-    SentJob,
-    Steps,
-)
+from asyncinfer.dialects.batch import TAG, BatchDialect, BatchLimits, JobFile, SentJob
 from asyncinfer.dialects.batch_fields import end_times, query_of, segment
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.dialects.fields import as_object, object_at
 from asyncinfer.dialects.http import json_object, status_error
 from asyncinfer.dialects.openai.batches.datasets import (

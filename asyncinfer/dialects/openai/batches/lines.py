@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import BatchAnswer, BatchContext
+from asyncinfer.dialects.batch import BatchAnswer
+from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.dialects.fields import as_count, as_object
 from asyncinfer.dialects.http import as_response_json, error_within
 from asyncinfer.dialects.json_text import read_json

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asyncinfer.dialects.batch import TAG, BatchContext, BatchLimits
+from asyncinfer.dialects.batch import TAG, BatchLimits
+from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, NewJob, Paging, Windows
 
 

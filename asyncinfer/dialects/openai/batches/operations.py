@@ -6,24 +6,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from asyncinfer.dialects.batch import (
-    TAG,
-    BatchContext,
-    Exchange,
-    FileQuery,
-    JobFile,
-    SentJob,
-    Steps,
-    has_tag,
-    jobs_since,
-)
+from asyncinfer.dialects.batch import TAG, FileQuery, JobFile, SentJob, has_tag, jobs_since
 from asyncinfer.dialects.batch_fields import query_of, segment
+from asyncinfer.dialects.batch_steps import BatchContext, Exchange, Steps
 from asyncinfer.dialects.fields import as_count, as_object, object_at
 from asyncinfer.dialects.http import json_object, json_value
 from asyncinfer.dialects.openai.batches.fields import first_text
 from asyncinfer.dialects.openai.batches.files import file_content, file_name, list_files, upload_file
 from asyncinfer.dialects.openai.batches.jobs import job_info, jobs_in
-from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, NewJob, Paging, Quirky
+from asyncinfer.dialects.openai.batches.quirks import BatchQuirks, NewJob, Paging, WithQuirks
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchStatus, earliest
 
@@ -38,7 +29,7 @@ _TOO_LATE = frozenset({400, 409})
 def submit(quirks: BatchQuirks, context: BatchContext, file: JobFile, tag: str, window: str) -> Steps[str]:
     """Upload the file of a job and start the job. Returns its id."""
     hours, endpoint = quirks.windows.hours(window, quirks.name), quirks.endpoint(context)
-    upload = quirks.upload or Quirky(upload_file, quirks)
+    upload = quirks.upload or WithQuirks(upload_file, quirks)
     file_id = yield from upload(context, file, tag)
     job = NewJob(file_id, tag, endpoint, "24h" if hours == 24 else window.strip(), hours)
     body = (quirks.body or openai_body)(context, job)
@@ -105,7 +96,7 @@ def listing(
 def find(quirks: BatchQuirks, context: BatchContext, job: SentJob) -> Steps[list[BatchInfo]]:
     """Find the jobs with a tag, earliest first: by their metadata, or else by the names of their files."""
     limit = None if quirks.job_pages is Paging.NONE else _PAGE
-    batches = yield from jobs_since(Quirky(listing, quirks), context, job.since, limit)
+    batches = yield from jobs_since(WithQuirks(listing, quirks), context, job.since, limit)
     found = [batch for batch in batches if has_tag(batch, job.tag)]
     if batches and not found:
         uploaded = yield from _uploaded(quirks, context, job.tag)

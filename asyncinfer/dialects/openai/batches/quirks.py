@@ -9,7 +9,8 @@ from enum import Enum
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from asyncinfer.dialects.batch import BatchContext, BatchLimits, JobFile, Steps
+from asyncinfer.dialects.batch import BatchLimits, JobFile
+from asyncinfer.dialects.batch_steps import BatchContext, Steps
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.http import HttpRequest
 
@@ -135,8 +136,8 @@ class BatchQuirks:
 
 
 @dataclass(frozen=True, slots=True)
-class Quirky(Generic[P, T]):
-    """A function of a batch API with these differences. It can be pickled and compared."""
+class WithQuirks(Generic[P, T]):
+    """A function whose first argument is bound to these differences. It can be pickled and compared."""
 
     function: Callable[Concatenate[BatchQuirks, P], T]
     quirks: BatchQuirks

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from asyncinfer.dialects.batch import NOBODY, BatchContext, BatchLimits, Exchange, JobFile, Steps, Upload
+from asyncinfer.dialects.batch import BatchLimits, JobFile
 from asyncinfer.dialects.batch_fields import segment
+from asyncinfer.dialects.batch_steps import UNSIGNED, BatchContext, Exchange, Steps, Upload
 from asyncinfer.dialects.http import json_object, status_error
 from asyncinfer.dialects.openai.batches.fields import required_id
 from asyncinfer.dialects.openai.batches.files import FILES, file_name, form_request
@@ -49,7 +50,7 @@ def _put(request: HttpRequest, response: HttpResponse, file: JobFile) -> Steps[N
     for _ in range(_MOST_REDIRECTS):
         url = _target(url, response)
         put = HttpRequest(url, _HEADERS, b"", "PUT", request.timeout, request.limits)
-        response = yield Upload(put, file.path, service=NOBODY)
+        response = yield Upload(put, file.path, service=UNSIGNED)
         if response.status not in _REDIRECTS:
             break
     if not response.is_success:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asyncinfer import RequestError
-from asyncinfer.dialects.batch import BatchContext
+from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.dialects.openai.batches.lines import answer
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.providers.catalog import CATALOG

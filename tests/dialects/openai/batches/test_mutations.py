@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncinfer import BatchInfo, BatchStatus, RequestError
-from asyncinfer.dialects.batch import BatchContext, BatchDialect, FileQuery, JobFile, SentJob, Steps
+from asyncinfer.dialects.batch import BatchDialect, FileQuery, JobFile, SentJob
+from asyncinfer.dialects.batch_steps import BatchContext, Steps
 from asyncinfer.dialects.openai.batches.lines import answer
 from asyncinfer.dialects.openai.response import decode
 from asyncinfer.providers.catalog import CATALOG

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import RequestError
-from asyncinfer.dialects.batch import NOBODY, BatchContext, Exchange, JobFile, Upload
+from asyncinfer.dialects.batch import JobFile
+from asyncinfer.dialects.batch_steps import UNSIGNED, BatchContext, Exchange, Upload
 from asyncinfer.dialects.openai.batches.together import upload
 from asyncinfer.types.http import HttpResponse
 from tests.batch.fakes.apis import Engine, running, texts
@@ -39,7 +40,7 @@ def test_upload_to_signed_url_has_no_key() -> None:
     assert isinstance(begin, Exchange)
     assert b'name="file_name"\r\n\r\nt.jsonl\r\n' in begin.request.body
     assert isinstance(put, Upload)
-    assert (put.service, put.request.method, put.request.url) == (NOBODY, "PUT", "https://storage/x?sig=1")
+    assert (put.service, put.request.method, put.request.url) == (UNSIGNED, "PUT", "https://storage/x?sig=1")
 
 
 def test_server_may_take_file_at_once() -> None:
