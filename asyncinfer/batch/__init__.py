@@ -20,7 +20,7 @@ A run:
 | `recognition` | recognises a job by its results, if the provider cannot mark jobs |
 | `jobs` | the open jobs, and the parts of the run that the other modules share |
 | `polling` | requests the state of all jobs, with few requests |
-| `results` | reads the results of a job, as outcomes of rows |
+| `results`, `line_counts` | read the results of a job as outcomes of rows, and check that they are complete |
 | `ended_jobs` | reports the results of a job that has ended, and sends rows without an answer again |
 | `online_rows` | the rows that are sent as single requests |
 | `open_rows`, `spill` | which rows wait for which job, and those rows on disk |
