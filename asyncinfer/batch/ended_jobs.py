@@ -26,7 +26,9 @@ from asyncinfer.types.run_errors import InvalidAnswerError
 log = logging.getLogger("asyncinfer")
 
 # Errors of a job that failed as a whole. With them, another job with the same rows may succeed.
-_TEMPORARY = re.compile(r"token.{0,20}limit|enqueued|quota|capacity|internal|unavailable|timed? ?out|try again|rate")
+_TEMPORARY = re.compile(
+    r"token.{0,20}limit|enqueued|quota|capacity|internal|unavailable|timed? ?out|try again|\brate(?![a-z])"
+)
 
 
 class EndedJobs:

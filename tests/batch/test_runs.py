@@ -160,22 +160,24 @@ async def test_rest_of_a_job_that_somebody_cancelled_fails(job: BatchJob, faults
     job.check_output(4)
 
 
-async def test_job_that_is_not_valid_fails_with_its_reason(job: BatchJob, faults: Faults) -> None:
+@pytest.mark.parametrize("message", ["This line is not parseable", "This model cannot generate text"])
+async def test_job_that_is_not_valid_fails_with_its_reason(job: BatchJob, faults: Faults, message: str) -> None:
     def fail(of: Job) -> str:
-        of.errors = [{"code": "invalid_json_line", "line": 2, "message": "This line is not parseable"}]
+        of.errors = [{"code": "invalid_json_line", "line": 2, "message": message}]
         return "failed"
 
     faults.outcome = fail
     job.write_input(4)
     summary = await job.run()
     assert summary.failed == 4
-    assert "failed: line 2: This line is not parseable" in summary.failure_samples[0][1].error_message
+    assert f"failed: line 2: {message}" in summary.failure_samples[0][1].error_message
     assert len(job.server.jobs) == 1
 
 
-async def test_job_that_failed_for_a_limit_is_sent_again_later(job: BatchJob, faults: Faults) -> None:
+@pytest.mark.parametrize("code", ["token_limit_exceeded", "rate_limit_exceeded"])
+async def test_job_that_failed_for_a_limit_is_sent_again_later(job: BatchJob, faults: Faults, code: str) -> None:
     def fail_once(of: Job) -> str:
-        of.errors = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached for m"}]
+        of.errors = [{"code": code, "message": f"{code}: try with fewer rows"}]
         return "failed" if of.id == "batch_2" else "completed"
 
     faults.outcome = fail_once
