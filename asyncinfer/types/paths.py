@@ -55,6 +55,8 @@ def expanded(given: str | os.PathLike[str], setting: str) -> Path:
     Raises:
         ConfigError: The home folder is unknown, or no file can have this name. The message names `setting`.
     """
+    if not os.fspath(given):  # `Path("")` is the working directory.
+        raise ConfigError(f"{setting}: {given!r} is not a usable path: it is empty")
     try:
         path = Path(given).expanduser()
         os.fsencode(path)
