@@ -36,7 +36,7 @@ from asyncinfer.run.executor import Executor
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.repeats import FindSaved, Repeats, is_deterministic
 from asyncinfer.run.semaphore import AdaptiveSemaphore
-from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.scratch.keys import RowKeys, RowKeysMaker
 from asyncinfer.scratch.model_files import ModelFile
 
 if TYPE_CHECKING:
@@ -221,16 +221,20 @@ class EngineCore(ABC):
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
         access = traced(self._access_with(settings, check), str(self.engine_type), self._tracing, config.telemetry)
-        keys = await self._row_keys(settings)
-        rows = RowSettings(settings, access, keys, self._with_model_name, self._engine_settings)
-        keys.own = rows.keys
+        keys_for = await self._row_keys(settings)
+        rows = RowSettings(settings, access, keys_for, self._with_model_name, self._engine_settings)
+        keys = keys_for(settings.model, settings.generation, own=rows.keys)
         return CallSetup(replace(access, rows=rows), keys)
 
-    async def _row_keys(self, settings: CallSettings) -> RowKeys:
-        model, generation, remote = settings
-        hashed_remote = remote if self._remote_params is not None else None
-        files, unhashed = await self._model_files(), self.unhashed_model_kwargs
-        return RowKeys(str(self.engine_type), model, generation, hashed_remote, files, unhashed)
+    async def _row_keys(self, settings: CallSettings) -> RowKeysMaker:
+        """What makes the keys of rows, given the parameters that rows may change."""
+        return partial(
+            RowKeys,
+            str(self.engine_type),
+            remote=settings.remote if self._remote_params is not None else None,
+            files=await self._model_files(),
+            unhashed_model_kwargs=self.unhashed_model_kwargs,
+        )
 
     def _access_with(self, settings: CallSettings, check: bool) -> EngineAccess:
         engine, sent, answer_check, dropped = self._engine_settings(settings, check=check)

@@ -18,7 +18,7 @@ from asyncinfer.distributed.rows import Call
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
-from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.scratch.keys import RowKeysMaker
 from asyncinfer.types.conversation import ConversationLike
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
         return self._inner._with_model_name(model, name)
 
-    async def _row_keys(self, settings: CallSettings) -> RowKeys:
+    async def _row_keys(self, settings: CallSettings) -> RowKeysMaker:
         return await self._inner._row_keys(settings)
 
     def _without_effect(self, generation: GenerationParams) -> frozenset[str]:

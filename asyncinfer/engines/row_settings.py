@@ -16,7 +16,7 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.row_access import RowSettingsError
-from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.scratch.keys import RowKeys, RowKeysMaker
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lru_cache import LRUCache
 
@@ -46,7 +46,7 @@ class RowSettings:
     Args:
         call: The settings of the call, in effect where a row sets none.
         access: How rows without settings of their own reach the engine.
-        keys: Makes the keys of these rows.
+        keys_for: Returns what makes the keys of rows with the given parameters.
         with_model_name: Returns the model parameters with another name. Raises ConfigError if the engine cannot.
         bind: Makes what an engine needs for some settings.
     """
@@ -55,11 +55,11 @@ class RowSettings:
         self,
         call: CallSettings,
         access: EngineAccess,
-        keys: RowKeys,
+        keys_for: RowKeysMaker,
         with_model_name: Callable[[ModelParams, str], ModelParams],
         bind: Callable[[CallSettings], EngineSettings],
     ) -> None:
-        self._call, self._access, self._keys = call, access, keys
+        self._call, self._access, self._keys_for = call, access, keys_for
         self._with_model_name, self._bind = with_model_name, bind
         self._kept_settings = LRUCache[bytes, CallSettings](_MOST_KEPT)
         self._kept_access = LRUCache[bytes, EngineAccess](_MOST_KEPT)
@@ -87,7 +87,7 @@ class RowSettings:
 
         def make() -> RowKeys:
             settings = self.settings(conversation)
-            return self._keys.with_settings(settings.model, settings.generation)
+            return self._keys_for(settings.model, settings.generation)
 
         return self._kept_keys.get(_key(conversation), make)
 

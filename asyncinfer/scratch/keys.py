@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import to_json
 
@@ -26,12 +26,8 @@ class RowKeys:
         remote: None for a model in this process.
         files: The files of a local model.
         unhashed_model_kwargs: The `model_kwargs` that do not change an answer of this engine.
-
-    Attributes:
         own: Returns what makes the key of a row with settings of its own; None: such settings are not part of the key.
     """
-
-    own: Callable[[Conversation], RowKeys] | None = None
 
     def __init__(
         self,
@@ -41,8 +37,9 @@ class RowKeys:
         remote: RemoteParams | None = None,
         files: Sequence[ModelFile] = (),
         unhashed_model_kwargs: Collection[str] = (),
+        own: Callable[[Conversation], RowKeys] | None = None,
     ) -> None:
-        self._engine, self._remote, self._files, self._unhashed = engine, remote, files, unhashed_model_kwargs
+        self._own = own
         endpoint = remote.hashed_values() if remote is not None else {}
         url = endpoint.pop("api_url", None)
         shared = [engine, _model_values(model, unhashed_model_kwargs), generation.hashed_values(), url]
@@ -51,18 +48,14 @@ class RowKeys:
         if files:
             self._shared.update(to_json(files))
 
-    def with_settings(self, model: ModelParams, generation: GenerationParams) -> RowKeys:
-        """What makes the keys of rows with other settings."""
-        return RowKeys(self._engine, model, generation, self._remote, self._files, self._unhashed)
-
     def __call__(self, conversation: Conversation) -> bytes:
         """The key of a conversation. It depends on the bytes of local files, but not on the id and the metadata.
 
         Raises:
             InputError: A file cannot be read, or the conversation's own settings are wrong.
         """
-        if self.own is not None and (conversation.generation is not None or conversation.model_name is not None):
-            return self.own(conversation)(conversation)
+        if self._own is not None and (conversation.generation is not None or conversation.model_name is not None):
+            return self._own(conversation)(conversation)
         digest = self._shared.copy()
         for message in conversation.messages:
             _add_message(digest.update, message)
@@ -79,6 +72,18 @@ class RowKeys:
         digest = self._shared.copy()
         digest.update(keys)
         return digest.hexdigest()
+
+
+class RowKeysMaker(Protocol):
+    """Makes `RowKeys` with the parameters that rows may change. The other settings of the call are fixed."""
+
+    def __call__(
+        self,
+        model: ModelParams,
+        generation: GenerationParams,
+        *,
+        own: Callable[[Conversation], RowKeys] | None = None,
+    ) -> RowKeys: ...
 
 
 def row_id(key: bytes, n: int) -> str:
