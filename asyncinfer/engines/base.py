@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from asyncinfer.aio import portal
+from asyncinfer.aio.tasks import clean_up
 from asyncinfer.config import InferenceConfig
-from asyncinfer.engines.async_methods import AsyncMethods
 from asyncinfer.engines.batch_blocking import BatchMethods
-from asyncinfer.engines.call_input import ManyRows
-from asyncinfer.run.events import Observer
-from asyncinfer.run.progress import OnProgress
-from asyncinfer.run.stop import Stop
-from asyncinfer.types.conversation import Conversation, ConversationLike
-from asyncinfer.types.estimates import Estimate
-from asyncinfer.types.parsed import M, ResponseModel
-from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
-from asyncinfer.types.stream import StreamDelta
+from asyncinfer.engines.chat_blocking import ChatMethods
+from asyncinfer.engines.rows_blocking import RowMethods
 
 if TYPE_CHECKING:
     from asyncinfer.engines.spec import EngineSpec
 
 
-class BaseInferenceEngine(AsyncMethods, BatchMethods):
+class BaseInferenceEngine(ChatMethods, RowMethods, BatchMethods):
     """Runs chat models through one interface. Every `a` method has a blocking twin without the `a`.
 
     A twin runs its async method on an event loop in a thread of its own. An engine may be used from several event loops
-    and threads at once, and again after it was closed.
+    and threads at once, and again after it was closed. A subclass binds settings; `asyncinfer.run` does the rest.
     """
 
     @property
@@ -42,329 +34,17 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         )
         return spec_of(type(self), config)
 
-    def generate(
-        self,
-        conversation: ConversationLike,
-        inference_config: InferenceConfig | None = None,
-        *,
-        stop: Stop | None = None,
-        response_model: ResponseModel[M] | None = None,
-    ) -> Conversation[M]:
-        """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
-
-        The settings of a config are prepared once and kept, so that repeated calls cost little. With `cache`, the
-        answer is kept, and an equal call takes it from the cache.
-
-        Blocks; `agenerate` is the async method.
+    async def alist_models(self, chat_only: bool = True) -> list[str]:
+        """List the models that this engine can answer with.
 
         Args:
-            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
-                or of their dicts. It is not changed.
-            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
-            stop: Ends the call early.
-            response_model: The type of the answer: a pydantic model class, or a JSON schema. Replaces that of the
-                settings (`generation.response_model`).
-
-        Returns:
-            The conversation with the answer appended, as a new object. `.text` is the text of the answer, and `.parsed`
-            the typed one if there is a `response_model`.
+            chat_only: Leave out models that cannot chat, as far as the list shows it.
 
         Raises:
-            InvalidAnswerError: The answer does not fit the `response_model`, also after all retries.
-            RunInterruptedError: `stop` ended the call before it was done.
-            RequestError: The conversation was not answered, and no retry is left.
-            EngineDeadError: The engine can answer no conversation with these settings.
+            RequestError: The endpoint did not list its models.
             ConfigError: A setting is wrong.
-            InputError: The conversation is not valid.
         """
-        return portal.call(
-            partial(self.agenerate, conversation, inference_config, stop=stop, response_model=response_model)
-        )
-
-    def infer(
-        self,
-        input: ManyRows | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        on_progress: OnProgress | None = None,
-        progress: bool = False,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-        response_model: ResponseModel[M] | None = None,
-    ) -> list[Conversation[M]]:
-        """Answer many conversations. Saved rows are not sent again.
-
-        Blocks; `ainfer` is the async method.
-
-        Args:
-            input: The conversations, each as `generate` takes it, or the rows of a table: from `rows_from`, or dicts
-                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
-            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
-            observers: Called with each event of the run, on its event loop.
-            stop: Ends the run early.
-            response_model: The type of the answers, as for `generate`.
-
-        Returns:
-            The conversations with their answers, in input order, as new objects.
-
-        Raises:
-            InferenceFailedError: Rows failed. All others are finished and saved; `.result` holds them.
-            RunInterruptedError: `stop` ended the run before it was done.
-            ConfigError: A setting is wrong; nothing was sent.
-            InputError: Rows are not valid; nothing was sent.
-            ScratchError: Answers cannot be saved.
-        """
-        return portal.call(
-            partial(
-                self.ainfer,
-                input,
-                inference_config,
-                on_progress=on_progress,
-                progress=progress,
-                observers=observers,
-                stop=stop,
-                response_model=response_model,
-            )
-        )
-
-    def infer_partial(
-        self,
-        input: ManyRows | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        progress_path: str | Path | None = None,
-        on_progress: OnProgress | None = None,
-        progress: bool = False,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-        response_model: ResponseModel[M] | None = None,
-    ) -> InferenceResult[M]:
-        """As `infer`, but rows that fail are reported in the result; the others are still written.
-
-        Blocks; `ainfer_partial` is the async method.
-
-        Args:
-            input: The conversations, each as `generate` takes it, or the rows of a table: from `rows_from`, or dicts
-                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
-            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
-            progress_path: A JSON file with the progress of the run. By default, that of `inference_config`.
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
-            observers: Called with each event of the run, on its event loop.
-            stop: Ends the run early.
-            response_model: The type of the answers, as for `generate`.
-
-        Returns:
-            The answered rows and the failures of the others, by their place in the input.
-
-        Raises:
-            RunInterruptedError: `stop` ended the run before it was done.
-            ConfigError: A path is wrong; nothing was sent.
-            InputError: Rows are not valid; nothing was sent.
-            ScratchError: Answers cannot be saved.
-        """
-        return portal.call(
-            partial(
-                self.ainfer_partial,
-                input,
-                inference_config,
-                progress_path=progress_path,
-                on_progress=on_progress,
-                progress=progress,
-                observers=observers,
-                stop=stop,
-                response_model=response_model,
-            )
-        )
-
-    def run(
-        self,
-        inference_config: InferenceConfig,
-        *,
-        input: ManyRows | None = None,
-        on_progress: OnProgress | None = None,
-        progress: bool = False,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-        relax_gc: bool = True,
-    ) -> RunSummary:
-        """Answer the rows of the file `input_path`, and write the file `output_path`. Memory does not grow with the
-        answers.
-
-        Failed rows are written to `<output_path>.failures.jsonl`, with the reason in `metadata["failure"]`. A run
-        without failed rows removes that file.
-
-        Blocks; `arun` is the async method.
-
-        Args:
-            inference_config: Settings for this run, with `input_path` and `output_path`.
-            input: Rows in place of those of `input_path`, as `infer` takes them.
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
-            observers: Called with each event of the run, on its event loop.
-            stop: Ends the run early.
-            relax_gc: Let Python collect garbage less often during the run. That concerns the whole process, and is
-                undone at the end of the run.
-
-        Returns:
-            The counts of the run.
-
-        Raises:
-            EngineConfigError: The engine cannot work with its settings.
-            RunInterruptedError: `stop` ended the run before it was done.
-            ConfigError: A setting is wrong; nothing was sent.
-            InputError: Rows are not valid; nothing was sent.
-            ScratchError: Answers cannot be saved.
-        """
-        return portal.call(
-            partial(
-                self.arun,
-                inference_config,
-                input=input,
-                on_progress=on_progress,
-                progress=progress,
-                observers=observers,
-                stop=stop,
-                relax_gc=relax_gc,
-            )
-        )
-
-    def estimate(
-        self,
-        input: Sequence[ConversationLike] | None = None,
-        inference_config: InferenceConfig | None = None,
-        *,
-        rows: int = 20,
-        on_progress: OnProgress | None = None,
-        progress: bool = False,
-        stop: Stop | None = None,
-    ) -> Estimate:
-        """Answer some rows of a job, chosen at random, and estimate what the others will take.
-
-        The answers are saved as those of the job. The job takes them from there, and does not pay for them again.
-
-        Blocks; `aestimate` is the async method.
-
-        Args:
-            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
-            inference_config: Settings for the job. Only those that are set explicitly override the engine's.
-            rows: How many rows to answer now.
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
-            stop: Ends the pilot early.
-
-        Returns:
-            The tokens, the cost and the time of the rows that are left, with 95% confidence intervals.
-
-        Raises:
-            EngineDeadError: The engine can answer no row.
-            RunInterruptedError: `stop` ended the pilot, or a limit was reached.
-            ConfigError: A setting is wrong; nothing was sent.
-            InputError: Rows are not valid; nothing was sent.
-            ScratchError: Answers cannot be saved.
-        """
-        return portal.call(
-            partial(
-                self.aestimate,
-                input,
-                inference_config,
-                rows=rows,
-                on_progress=on_progress,
-                progress=progress,
-                stop=stop,
-            )
-        )
-
-    def infer_iter(
-        self,
-        source: Iterable[object] | AsyncIterable[object],
-        inference_config: InferenceConfig | None = None,
-        *,
-        on_progress: OnProgress | None = None,
-        progress: bool = False,
-        observers: Sequence[Observer] = (),
-        stop: Stop | None = None,
-        response_model: ResponseModel[M] | None = None,
-    ) -> Iterator[tuple[int, Conversation[M] | FailureDetail]]:
-        """Yield rows as they finish, saved ones included.
-
-        Blocks between two rows; `ainfer_iter` is the async method. The rows in flight are cancelled when the iterator
-        is closed or dropped.
-
-        Args:
-            source: Yields conversations, each as `generate` takes it, or rows as `infer` takes them. It may be
-                async and endless: it is read only as fast as rows are answered and consumed. It is read in another
-                thread.
-            inference_config: Settings for this call. Only those that are set explicitly override the engine's. Rows
-                are saved, and resumed, only with an `output_path`.
-            on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.
-            progress: Show a progress bar, on the terminal of stderr or in a notebook; nothing if there is neither.
-            observers: Called with each event of the run, on its event loop.
-            stop: Ends the run early.
-            response_model: The type of the answers, as for `generate`.
-
-        Yields:
-            The place of a row in the source, and its answered conversation or its failure.
-
-        Raises:
-            EngineDeadError: The engine can answer no row any more.
-            RunInterruptedError: `stop` ended the run before it was done.
-            ConfigError: A setting is wrong.
-            InputError: `source` is one conversation. A single row that is not valid only fails.
-            ScratchError: Answers cannot be saved.
-        """
-        return portal.iterate(
-            partial(
-                self.ainfer_iter,
-                source,
-                inference_config,
-                on_progress=on_progress,
-                progress=progress,
-                observers=observers,
-                stop=stop,
-                response_model=response_model,
-            )
-        )
-
-    def stream(
-        self,
-        conversation: ConversationLike,
-        inference_config: InferenceConfig | None = None,
-        *,
-        stop: Stop | None = None,
-        response_model: ResponseModel[Any] | None = None,
-    ) -> Iterator[StreamDelta]:
-        """Yield one answer in parts. Nothing is saved; failed attempts are retried until the first part.
-
-        With a `response_model`, the whole answer is validated before the last part is yielded, which then has it in
-        `parsed`. An answer that does not fit is an error; it is not asked again, because its parts were yielded.
-
-        Blocks; `astream` is the async method. The generation is cancelled when the iterator is
-        closed or dropped.
-
-        Args:
-            conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages
-                or of their dicts. It is not changed.
-            inference_config: Settings for this call. Only those that are set explicitly override the engine's.
-            stop: Ends the stream early.
-            response_model: The type of the answer, as for `generate`.
-
-        Yields:
-            The parts of the answer. The last one has the finish reason and the usage.
-
-        Raises:
-            InvalidAnswerError: The answer does not fit the `response_model`.
-            RunInterruptedError: `stop` ended the stream before it was done.
-            RequestError: The conversation was not answered, or the stream ended early.
-            EngineDeadError: The engine can answer no conversation with these settings.
-            ConfigError: A setting is wrong.
-            InputError: The conversation is not valid.
-        """
-        return portal.iterate(
-            partial(self.astream, conversation, inference_config, stop=stop, response_model=response_model)
-        )
+        return [self._model_params.model_name] if self._model_params.model_name else []
 
     def list_models(self, chat_only: bool = True) -> list[str]:
         """List the models that this engine can answer with.
@@ -380,9 +60,10 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         """
         return portal.call(partial(self.alist_models, chat_only))
 
-    def apply_chat_template(self, conversation: ConversationLike, **tokenizer_kwargs: Any) -> str:
-        """The blocking twin of `aapply_chat_template`."""
-        return portal.call(partial(self.aapply_chat_template, conversation, **tokenizer_kwargs))
+    async def aclose(self) -> None:
+        """Free the model or the connections."""
+        self._setups.clear()
+        await self._close()
 
     def close(self) -> None:
         """Free the model or the connections. An engine that is used again opens them again.
@@ -390,3 +71,11 @@ class BaseInferenceEngine(AsyncMethods, BatchMethods):
         Blocks; `aclose` is the async method. A destructor may call it: during interpreter shutdown it does nothing.
         """
         portal.run_cleanup(self.aclose)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await clean_up(error, self.aclose)

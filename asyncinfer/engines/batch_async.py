@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from asyncinfer.batch import single_job
 from asyncinfer.batch.api import BatchApi
-from asyncinfer.batch.executor import BatchExecutor
 from asyncinfer.config import BatchParams, InferenceConfig
 from asyncinfer.dialects.batch import FileQuery, FilesApi
 from asyncinfer.engines.call_input import check_many, conversation_of
 from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError
-from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchResult, BatchStatus, FileInfo, FileListResponse
 from asyncinfer.types.conversation import Conversation, ConversationLike
-
-
-def uses_batches(config: InferenceConfig | None) -> bool:
-    """Whether the rows of a run are sent as batch jobs."""
-    return config is not None and config.batch is not None and config.batch.enabled
 
 
 class AsyncBatchMethods(EngineCore):
@@ -204,17 +196,6 @@ class AsyncBatchMethods(EngineCore):
         self, input: Sequence[ConversationLike] | None = None, inference_config: InferenceConfig | None = None
     ) -> list[Conversation]:
         """Answer conversations with single requests."""
-
-    def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
-        """Return what makes the executor of a run: one for single requests, or one for batch jobs.
-
-        Raises:
-            ConfigError: There should be batch jobs, and the engine has no batch API.
-        """
-        if batch is None or not batch.enabled:
-            return lambda info: self._new_executor(access, info.total)
-        api = self._batch_api(access.settings, batch)
-        return lambda info: BatchExecutor(api, access, batch, info)
 
     async def _batch(self, config: InferenceConfig | None = None) -> BatchApi:
         """Return the batch API, with the settings of a call.
