@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from asyncinfer.run.flow import RowFlow
-from asyncinfer.run.progress import RunStats
 from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 

@@ -13,13 +13,14 @@ from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.pilot import Pace, Pilot
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import Reporter, RunStats, reporting
+from asyncinfer.run.progress import Reporter, reporting
 from asyncinfer.run.reader import InputReader
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.run_base import RunBase
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.sources import Source, prepared
+from asyncinfer.run.stats import RunStats
 from asyncinfer.types.estimates import Estimate
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from asyncinfer.run.events import RunEvent
-from asyncinfer.run.progress import RunStats
 from asyncinfer.run.row_status import RowStatusTable
+from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.types.results import RunSummary
 

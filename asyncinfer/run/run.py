@@ -19,7 +19,8 @@ from asyncinfer.run.failures import FailedRows, NoFailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import Reporter, RunStats, failure_in_file, reporting
+from asyncinfer.run.progress import Reporter, reporting
+from asyncinfer.run.progress_file import failure_in_file
 from asyncinfer.run.reader import InputReader, IterableReader
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.run_base import RunBase
@@ -29,6 +30,7 @@ from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import remove_finished
 from asyncinfer.run.sources import Source, prepared
+from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.types.results import RunSummary

@@ -20,7 +20,7 @@ from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import OnProgress, RunStats
+from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.repeats import FindSaved, Repeats
@@ -29,6 +29,7 @@ from asyncinfer.run.rows import Row
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache
 from asyncinfer.run.spending import Spending
+from asyncinfer.run.stats import RunStats
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.keys import RowKeys

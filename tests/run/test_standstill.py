@@ -15,7 +15,8 @@ import pytest
 from asyncinfer import Conversation, Progress, RequestError
 from asyncinfer.run import progress as progress_module
 from asyncinfer.run.events import Events, RunEvent, RunWaits
-from asyncinfer.run.progress import Reporter, RunStats
+from asyncinfer.run.progress import Reporter
+from asyncinfer.run.stats import RunStats
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.limits import LimitObservation
 from tests.control.errors import connection_lost

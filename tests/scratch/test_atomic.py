@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncinfer.run.progress import write_snapshot
+from asyncinfer.run.progress_file import write_snapshot
 from asyncinfer.scratch.atomic import discard_temporary, replacing, temporary_for, try_target
 from asyncinfer.types.paths import NotAFileError
 from asyncinfer.types.results import Progress
