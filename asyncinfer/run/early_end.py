@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.flow import RowFlow
-from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.stats import RunStats
-from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 
-def ended_early(
-    flow: RowFlow, statuses: RowStatusTable, stats: RunStats, scratch: ScratchFile | None
-) -> RunInterruptedError:
+def ended_early(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
     """The error for a run that ends before every row has its outcome: it was stopped, or a limit is reached."""
+    stats, scratch = active.stats, active.scratch
     of = f" of {stats.total}" if stats.total is not None else ""
-    saved = f"{statuses.saved_count}{of} rows are saved"
+    saved = f"{active.statuses.saved_count}{of} rows are saved"
     summary = stats.summary()
     if flow.stopped or flow.full is None:
         where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""

@@ -8,18 +8,14 @@ import anyio
 
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_reuse import AnswerReuse
-from asyncinfer.run.events import Events
-from asyncinfer.run.executor import Executor
 from asyncinfer.run.feed import InputFeed, LimitedFeed
 from asyncinfer.run.reader import RowReader
 from asyncinfer.run.repeats import Repeats
-from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.saver import DeliverOutcome, ResultSaver
-from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
-from asyncinfer.scratch.file import ScratchFile
 
 # Rows that may wait to be saved, in addition to those that the executor wants.
 _SAVING = 256
@@ -41,22 +37,16 @@ class RowFlow:
 
     def __init__(
         self,
-        executor: Executor,
-        statuses: RowStatusTable,
-        events: Events,
-        scratch: ScratchFile | None,
+        active: ActiveRun,
         deliver: DeliverOutcome | None,
         *,
         until_taken: bool = False,
-        spending: Spending | None = None,
         repeats: Repeats | None = None,
         cache: AnswerCache | None = None,
     ) -> None:
-        self._executor, self._events, self._until_taken = executor, events, until_taken
-        self._spending = spending
-        self._saver = ResultSaver(
-            statuses, events, scratch, deliver, spending, repeats, cache, close=self._row_done, die=self._die
-        )
+        self._executor, self._events, self._spending = active.executor, active.events, active.spending
+        self._until_taken = until_taken
+        self._saver = ResultSaver(active, deliver, repeats, cache, close=self._row_done, die=self._die)
         self._cache = cache
         self._reuse = AnswerReuse(self._saver, repeats, cache) if repeats is not None or cache is not None else None
         self._feed: InputFeed | None = None

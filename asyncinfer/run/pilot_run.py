@@ -8,17 +8,13 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_own_task, in_slices
 from asyncinfer.run.early_end import ended_early
 from asyncinfer.run.events import Events
-from asyncinfer.run.executor import RunInfo
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.pilot import Pace, Pilot
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import Reporter, reporting
 from asyncinfer.run.reader import InputReader
-from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.run_base import RunBase
 from asyncinfer.run.run_paths import check_paths
-from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.stats import RunStats
 from asyncinfer.types.estimates import Estimate
@@ -50,27 +46,23 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
     await DISK.run(check_paths, source.path, run.output_path, None)
     stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, partial=run.partial)
     await in_slices(rows.validate_input())
-    statuses = RowStatusTable(len(rows))
+    # The pilot does not replace the output, so there is no warning about answers in it.
     output_path = run.output_path if run.reuse_output else None
-    previous_output = PreviousOutput(output_path, reuse=run.reuse_output, layout=run.layout)
-    async with run.locked_scratch(rows) as scratch, previous_output.opened():
-        executor = run.make_executor(RunInfo(len(rows), run.saved_in, rows.has))
-        spending = await run.prepared_spending(executor, stats)
-        if scratch is not None:
-            await run.match_saved(scratch, rows, statuses)
-            await in_slices(previous_output.find_rows(rows, statuses))
-            await count_saved(spending, scratch, statuses.all_spans())
-        saved_answers = run.saved_answers(statuses, scratch, previous_output)
-        pilot = Pilot(rows, statuses, size, deduplicates=run.repeats is not None)
+    previous = PreviousOutput(output_path, reuse=run.reuse_output, layout=run.layout)
+    events = Events([stats.observe, *run.observers])
+    async with run.opened(stats, events, previous, rows) as active:
+        await run.find_answered(active, rows)
+        pilot = Pilot(rows, active.statuses, size, deduplicates=run.repeats is not None)
+        events.subscribe(pilot.observe)
         stats.begin(len(pilot.chosen))
-        events = Events([stats.observe, pilot.observe, *run.observers])
-        flow = RowFlow(executor, statuses, events, scratch, pilot.outcome, spending=spending, cache=run.cache)
-        reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=True, only=pilot.chosen)
-        async with reporting(Reporter(stats, None, run.on_progress, executor, events)):
+        flow = RowFlow(active, pilot.outcome, cache=run.cache)
+        saved_answers = run.saved_answers(active)
+        reader = InputReader(source, rows, active.statuses, saved_answers, deliver_saved=True, only=pilot.chosen)
+        async with run.reported(active, None):
             with closing(reader):
                 await flow.run(reader, run.stop)
             if flow.dead is not None:
                 raise flow.dead
             if stats.completed + stats.failed != stats.total:
-                raise ended_early(flow, statuses, stats, scratch)
+                raise ended_early(flow, active)
     return pilot.estimate(pace, stats.cost())

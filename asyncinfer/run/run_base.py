@@ -14,19 +14,21 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_slices
 from asyncinfer.data.layout import OutputLayout, output_layout
 from asyncinfer.errors import EngineDeadError
+from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import OnProgress
+from asyncinfer.run.progress import OnProgress, Reporter, reporting
 from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.repeats import FindSaved, Repeats
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saved_answers import SavedAnswers
+from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache
 from asyncinfer.run.spending import Spending
 from asyncinfer.run.stats import RunStats
@@ -100,16 +102,38 @@ class RunBase:
         """The files that the recorders write, by the names of their settings."""
         return {name: path for recorder in self.recorders for name, path in recorder.paths.items()}
 
-    def recorded(
-        self, stats: RunStats, statuses: RowStatusTable, scratch: ScratchFile | None
-    ) -> AbstractAsyncContextManager[None]:
-        """A context in which the recorders record this run."""
+    def previous_output(self) -> PreviousOutput:
+        """The answers in an existing output."""
+        return PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout)
+
+    @asynccontextmanager
+    async def opened(
+        self, stats: RunStats, events: Events, previous: PreviousOutput, rows: ValidatedInput | None
+    ) -> AsyncGenerator[ActiveRun]:
+        """Open the files of a run, and make its executor.
+
+        Args:
+            rows: The rows of the run; None if they are not known before they are read.
+        """
+        async with self._locked_scratch(rows) as scratch, previous.opened():
+            info = RunInfo(None, self.saved_in) if rows is None else RunInfo(len(rows), self.saved_in, rows.has)
+            executor = self.make_executor(info)
+            statuses = RowStatusTable(0 if rows is None else len(rows))
+            spending = await self._prepared_spending(executor, stats)
+            yield ActiveRun(executor, stats, statuses, events, scratch, previous, spending)
+
+    def recorded(self, active: ActiveRun) -> AbstractAsyncContextManager[None]:
+        """A context in which the recorders record the run."""
         if not self.recorders:
             return nullcontext()
-        run = RecordedRun(stats, statuses, scratch, self.output_path, stats.summary)
-        return recorded(self.recorders, run)
+        stats, scratch = active.stats, active.scratch
+        return recorded(self.recorders, RecordedRun(stats, active.statuses, scratch, self.output_path, stats.summary))
 
-    async def prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
+    def reported(self, active: ActiveRun, progress_path: Path | None) -> AbstractAsyncContextManager[None]:
+        """A context in which the progress of the run is reported."""
+        return reporting(Reporter(active.stats, progress_path, self.on_progress, active.executor, active.events))
+
+    async def _prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
         """What counts the cost of this run; None if its answers cost nothing and there is no limit."""
         spending = self.spending
         if spending is None or not await DISK.run(lambda: spending.prepare(is_batch=executor.is_batch)):
@@ -133,7 +157,7 @@ class RunBase:
         return self.repeats(find_saved if saved_answers is not None else None)
 
     @asynccontextmanager
-    async def locked_scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
+    async def _locked_scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
         """The locked scratch file, or None for a run that is not saved."""
         scratch = await self._lock(rows)
         self.saved_in = scratch.path if scratch is not None else None
@@ -150,13 +174,26 @@ class RunBase:
             return None
         return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
 
-    def saved_answers(
-        self, statuses: RowStatusTable, scratch: ScratchFile | None, previous: PreviousOutput
-    ) -> SavedAnswers | None:
+    def saved_answers(self, active: ActiveRun) -> SavedAnswers | None:
         """What reads the saved answers; None for a run that is not saved."""
-        return SavedAnswers(statuses, scratch, previous.output, self.restored) if scratch is not None else None
+        if active.scratch is None:
+            return None
+        return SavedAnswers(active.statuses, active.scratch, active.previous.output, self.restored)
 
-    async def match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
+    async def find_answered(self, active: ActiveRun, rows: ValidatedInput) -> ResumeMatcher | None:
+        """Find the rows that earlier runs have answered. Returns what matched them; None for a run that is not saved.
+
+        Raises:
+            ConfigError: The answers in the output should be reused, and the file cannot be read.
+        """
+        if active.scratch is None:
+            return None
+        claims = await self._match_saved(active.scratch, rows, active.statuses)
+        await in_slices(active.previous.find_rows(rows, active.statuses))
+        await count_saved(active.spending, active.scratch, active.statuses.all_spans())
+        return claims
+
+    async def _match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
         """Match saved lines with rows."""
         claims = ResumeMatcher(rows, statuses)
         await in_slices(claims.of(scratch.recover()))

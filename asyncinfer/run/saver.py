@@ -10,14 +10,12 @@ import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_json import answer_json, conversation_json
-from asyncinfer.run.events import Events, Latency, RowFailed, RowFinished, RowResumed, RowReused
+from asyncinfer.run.events import Latency, RowFailed, RowFinished, RowResumed, RowReused
 from asyncinfer.run.repeats import Repeats, copy_for
-from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import RejectedRow, Row, SavedRow
-from asyncinfer.run.spending import Spending
-from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.answer import Completion
@@ -56,9 +54,7 @@ class ResultSaver:
     """Makes answers durable, and then delivers them.
 
     Args:
-        scratch: Where answers are saved; None if they are not.
         deliver: Called on the loop with the outcome of each row, once it is durable or has failed.
-        spending: Counts what answers cost; None if they cost nothing.
         repeats: The rows that wait for the answers of identical rows; None if each row is sent.
         cache: Keeps answers across runs; None if there is none.
         close: Called when a row has its outcome.
@@ -67,21 +63,18 @@ class ResultSaver:
 
     def __init__(
         self,
-        statuses: RowStatusTable,
-        events: Events,
-        scratch: ScratchFile | None,
+        active: ActiveRun,
         deliver: DeliverOutcome | None,
-        spending: Spending | None = None,
         repeats: Repeats | None = None,
         cache: AnswerCache | None = None,
         *,
         close: Callable[[], None],
         die: Callable[[EngineDeadError], None],
     ) -> None:
-        self._statuses, self._events, self._deliver = statuses, events, deliver
-        self._spending, self._repeats, self._cache = spending, repeats, cache
+        self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
+        self._deliver, self._repeats, self._cache = deliver, repeats, cache
         self._close, self._die = close, die
-        self.writer = ScratchWriter[_Answer](scratch, self._saved) if scratch is not None else None
+        self.writer = ScratchWriter[_Answer](active.scratch, self._saved) if active.scratch is not None else None
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         cost = self._spending.answered(row, completion) if self._spending is not None else None
