@@ -9,13 +9,14 @@ from typing import Any
 from anyio import fail_after
 
 from asyncinfer.aio.tasks import task_group
-from asyncinfer.dialects.base import Dialect
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal
+from asyncinfer.engines.remote_api import RemoteApi
+from asyncinfer.engines.request_plan import response_limits
 from asyncinfer.errors import InferenceErrorType, RequestError
-from asyncinfer.providers.auth import Signer
 from asyncinfer.transport.base import Transport
 from asyncinfer.types.http import HttpRequest
+from asyncinfer.types.masking import masked_if_secret
 
 log = logging.getLogger("asyncinfer")
 
@@ -24,26 +25,18 @@ _PAGES = 1000
 
 
 class ModelListing:
-    """The list of models of an API.
+    """The list of models of an API."""
 
-    Args:
-        first: The request for the first page.
-        sign: Authorises each request.
-        secrets: The secrets that no message may contain.
-        likely_url: What the URL of the list should probably be, if the server has no such path.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        dialect: Dialect,
-        first: HttpRequest,
-        sign: Signer,
-        secrets: tuple[str, ...],
-        likely_url: str | None,
-    ) -> None:
-        self._transport, self._dialect = transport, dialect
-        self._first, self._sign, self._secrets, self._likely_url = first, sign, secrets, likely_url
+    def __init__(self, transport: Transport, api: RemoteApi) -> None:
+        self._transport, self._dialect, self._sign = transport, api.provider.dialect, api.sign
+        self._secrets, self._likely_url = api.secrets(), api.likely_listing_url()
+        self._first = HttpRequest(
+            masked_if_secret(api.listing_url()),
+            self._dialect.headers,
+            method="GET",
+            timeout=api.remote.connection_timeout,
+            limits=response_limits(api.remote),
+        )
 
     async def entries(self) -> list[dict[str, Any]]:
         """Return the entries of all pages. One timeout applies to all pages together.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.batch.api import BatchApi
@@ -22,14 +22,13 @@ from asyncinfer.engines.bound_endpoints import BoundEndpoint, BoundEndpoints
 from asyncinfer.engines.bound_remote import BoundRemoteEngine
 from asyncinfer.engines.endpoints import model_at, plans_of_all, remote_at, roles_of
 from asyncinfer.engines.model_listing import ModelListing, models_of_all
-from asyncinfer.engines.redaction import secrets_of
 from asyncinfer.engines.refusal import with_start_hint
+from asyncinfer.engines.remote_api import RemoteApi, url_for_chats
 from asyncinfer.engines.remote_batch import BatchTarget, batch_api
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.api_choice import provider_with_chosen_api, remote_with_resolved_api
-from asyncinfer.providers.auth import Signer
-from asyncinfer.providers.base_url import chat_url, is_local, likely_url
+from asyncinfer.providers.base_url import is_local
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.providers.provider import Provider
@@ -38,8 +37,7 @@ from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.transport.default import default_transport
 from asyncinfer.transport.descriptors import possible_connections
 from asyncinfer.transport.session import SessionTransport
-from asyncinfer.types.http import HttpRequest
-from asyncinfer.types.masking import MASK, mask_url, masked_if_secret, without_credentials
+from asyncinfer.types.masking import masked_if_secret, without_credentials
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -116,26 +114,12 @@ class RemoteInferenceEngine(BaseInferenceEngine):
 
     async def _models_at(self, settings: CallSettings, chat_only: bool) -> list[str]:
         """Return the names of the models that one endpoint serves."""
-        remote = remote_with_resolved_api(self.provider(), settings.remote, settings.model.model_name)
-        provider = provider_with_chosen_api(self.provider(), remote)
-        url, sign = self._reach(remote)
-        provider_listing = provider.resolve_url(provider.listing) if url == provider.resolve_url(provider.url) else None
-        first_url = masked_if_secret(provider_listing or provider.dialect.listing(url))
-        first = HttpRequest(
-            first_url,
-            provider.dialect.headers,
-            method="GET",
-            timeout=remote.connection_timeout,
-            limits=response_limits(remote),
-        )
-        likely_chat = _likely_url(provider, url)
-        likely = provider.dialect.listing(likely_chat) if likely_chat is not None else None
-        listing = ModelListing(self._transport, provider.dialect, first, sign, secrets_of(url, sign), likely)
+        api = self._api(settings)
         try:
-            entries = await listing.entries()
+            entries = await ModelListing(self._transport, api).entries()
         except RequestError as error:
-            raise with_start_hint(error, provider.start_hint) from None
-        return [entry["id"] for entry in entries if not chat_only or provider.can_chat(entry)]
+            raise with_start_hint(error, api.provider.start_hint) from None
+        return [entry["id"] for entry in entries if not chat_only or api.provider.can_chat(entry)]
 
     def _concurrency(self) -> int:
         """The number of workers for each endpoint; at most one per file descriptor that connections may use."""
@@ -234,54 +218,51 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         Raises:
             ConfigError: The settings are wrong.
         """
-        model, generation, remote = settings
+        model, generation, _ = settings
         if not model.model_name:
             raise ConfigError("model.model_name: not set; give the name by which the API knows the model")
-        remote = remote_with_resolved_api(self.provider(), remote, model.model_name)
-        provider = provider_with_chosen_api(self.provider(), remote)
-        url, sign = self._reach(remote)
+        api = self._api(settings)
+        remote = api.remote
 
         def warn(text: str) -> None:
             self._warn_once(f"{type(self).__name__}: {text}")
 
-        call = EncoderSettings(url, model, generation, remote.user_id, remote.connection_timeout, warn)
-        limits, target = response_limits(remote), (url, model.model_name)
-        likely, hint = _likely_url(provider, url), provider.start_hint
+        call = EncoderSettings(api.url, model, generation, remote.user_id, remote.connection_timeout, warn)
+        limits, target = response_limits(remote), (api.url, model.model_name)
+        likely, hint = api.likely_url(), api.provider.start_hint
 
         def planned(dialect: Dialect) -> RequestPlan:
             fallback = planned(dialect.fallback.dialect) if dialect.fallback is not None else None
-            return RequestPlan(target, dialect, dialect.encoder_for(call), sign, limits, fallback, likely, hint)
+            return RequestPlan(target, dialect, dialect.encoder_for(call), api.sign, limits, fallback, likely, hint)
 
-        return planned(dialect or provider.dialect)
+        return planned(dialect or api.provider.dialect)
 
     def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
-        remote = settings.remote
-        if remote.endpoints:
+        if settings.remote.endpoints:
             raise ConfigError("batch: not available with remote_params.endpoints; set api_url to one of them")
-        remote = remote_with_resolved_api(self.provider(), remote, settings.model.model_name)
-        provider = provider_with_chosen_api(self.provider(), remote)
-        url, sign = self._reach(remote)
-        model, batch = settings.model.model_name, provider.batch
-        target = BatchTarget(provider, str(self.engine_type), url, model, remote, params)
-        dialect = batch.dialect_for(model, provider.dialect) if batch is not None else None
-        return batch_api(target, self._transport, sign, lambda: self.plan(settings, dialect))
+        api, model = self._api(settings), settings.model.model_name
+        batch = api.provider.batch
+        dialect = batch.dialect_for(model, api.provider.dialect) if batch is not None else None
+        target = BatchTarget(api, str(self.engine_type), model, params)
+        return batch_api(target, self._transport, lambda: self.plan(settings, dialect))
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
         if not remote.endpoints:
             return without_credentials(remote.api_url or "")
         return ", ".join(role.name for role in self._roles(remote.endpoints))
 
-    def _reach(self, remote: RemoteParams) -> tuple[str, Signer]:
-        """Return the URL for chats, and the signer that authorises requests.
+    def _api(self, settings: CallSettings) -> RemoteApi:
+        """Return the API that requests with these settings go to.
 
         Raises:
             ConfigError: The URL or the key is missing, or the URL has credentials in addition to a key.
         """
-        url = self._chat_url(remote)
-        sign = self.provider().auth.signer(self.engine_type, remote)
+        remote = remote_with_resolved_api(self.provider(), settings.remote, settings.model.model_name)
+        provider, url = provider_with_chosen_api(self.provider(), remote), self._chat_url(remote)
+        sign = provider.auth.signer(self.engine_type, remote)
         if sign.secrets and "@" in urlsplit(url).netloc:
             raise ConfigError("remote_params.api_url: holds credentials, and there is an api_key too; give one of them")
-        return url, with_user_headers(sign, remote.headers)
+        return RemoteApi(provider, remote, url, with_user_headers(sign, remote.headers))
 
     def _chat_url(self, remote: RemoteParams) -> str:
         """Return the URL for chats that `api_url` means. Logs its assumptions once.
@@ -289,32 +270,10 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         Raises:
             ConfigError: The URL is missing or invalid.
         """
-        if remote.api_url is None:
-            raise ConfigError(f"remote_params.api_url: not set; {self.engine_type} needs {self.provider().url_hint()}")
-        if MASK in unquote(remote.api_url):
-            raise ConfigError(
-                f"remote_params.api_url: its credentials are masked ({mask_url(remote.api_url)}), as in a saved "
-                "configuration; put them back, for instance as ${VARIABLE}"
-            )
-        found = chat_url(remote.api_url, provider_with_chosen_api(self.provider(), remote).paths())
-        if found is None:
-            shown = without_credentials(remote.api_url)
-            raise ConfigError(
-                f"remote_params.api_url: should begin with http:// or https:// and a host (found {shown!r})"
-            )
+        found = url_for_chats(provider_with_chosen_api(self.provider(), remote), self.engine_type, remote)
         if found.note:
             self._warn_once(f"remote_params.api_url: {found.note}")
         return masked_if_secret(self.provider().completed_url(found.url))
 
     async def _close(self) -> None:
         await self._transport.aclose()
-
-
-def _likely_url(provider: Provider, url: str) -> str | None:
-    """Return what a URL for chats should probably be, if its server has no such path."""
-    own = provider.url or ""
-    if not provider.dialect.path or "{" in own:  # The path contains the model or the project.
-        return None
-    if urlsplit(own).hostname == urlsplit(url).hostname:
-        return None if own == url else own
-    return likely_url(url, provider.paths())

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.client import BatchClient
-from asyncinfer.config import BatchParams, RemoteParams
+from asyncinfer.config import BatchParams
 from asyncinfer.dialects.batch_steps import API, BatchContext
 from asyncinfer.dialects.packaging import read_answer
-from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets, secrets_of
+from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal
+from asyncinfer.engines.remote_api import RemoteApi
 from asyncinfer.engines.request_plan import RequestPlan, response_limits
 from asyncinfer.errors import ConfigError, InputError, RequestError, invalid_request
 from asyncinfer.providers.auth import Signer, environment_variable
-from asyncinfer.providers.provider import Provider
 from asyncinfer.transport.base import Transport
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
@@ -27,19 +27,15 @@ from asyncinfer.types.masking import without_credentials
 
 
 class BatchTarget(NamedTuple):
-    """The provider, the URL and the settings of batch jobs.
+    """The API, the model and the settings of batch jobs.
 
     Args:
-        provider: With the API that the settings choose.
         name: The name of the engine.
-        url: The URL for chats.
     """
 
-    provider: Provider
+    api: RemoteApi
     name: str
-    url: str
     model: str
-    remote: RemoteParams
     params: BatchParams
 
 
@@ -69,7 +65,6 @@ class PlanCodec:
 def batch_api(
     target: BatchTarget,
     transport: Transport,
-    sign: Signer,
     plan: Callable[[], RequestPlan],
     environ: Mapping[str, str] | None = None,
 ) -> BatchApi:
@@ -82,44 +77,41 @@ def batch_api(
     Raises:
         ConfigError: The provider has no batch API.
     """
-    provider, remote = target.provider, target.remote
-    dialect = provider.batch
+    api, dialect = target.api, target.api.provider.batch
     if dialect is None:
         raise ConfigError(
             f"{target.name} has no batch API that this version supports. Use `infer` or `run` without `batch`, which "
             "send one request for each row"
         )
 
-    def secrets() -> tuple[str, ...]:
-        return secrets_of(target.url, sign)
-
-    signers: dict[str, Callable[[], Signer]] = {API: lambda: sign}
-    for service, auth in provider.batch_auth.items():
-        signers[service] = partial(auth.signer, target.name, remote, environ)
+    signers: dict[str, Callable[[], Signer]] = {API: lambda: api.sign}
+    for service, auth in api.provider.batch_auth.items():
+        signers[service] = partial(auth.signer, target.name, api.remote, environ)
     values = {name: environment_variable(environ, name).strip() for name in dialect.variables}
     client = BatchClient(
         transport,
         _context(target, {name: value for name, value in values.items() if value}),
         signers,
-        lambda error: error_without_secrets(secrets(), error),
-        lambda response: response_without_secrets(response, secrets()),
+        lambda error: error_without_secrets(api.secrets(), error),
+        lambda response: response_without_secrets(response, api.secrets()),
     )
-    window = remote.batch_completion_window or "24h"
-    where = f"{without_credentials(target.url)} {target.model}"
+    window = api.remote.batch_completion_window or "24h"
+    where = f"{without_credentials(api.url)} {target.model}"
     return BatchApi(dialect, client, lambda: PlanCodec(plan()), window, target.name, where)
 
 
 def _context(target: BatchTarget, variables: Mapping[str, str]) -> BatchContext:
-    parts = urlsplit(target.url)
-    path = parts.path.rstrip("/").removesuffix(target.provider.dialect.path)
+    api, dialect = target.api, target.api.provider.dialect
+    parts = urlsplit(api.url)
+    path = parts.path.rstrip("/").removesuffix(dialect.path)
     return BatchContext(
-        chat_url=target.url,
+        chat_url=api.url,
         base_url=urlunsplit(parts._replace(path=path, query="", fragment="")),
         query=parts.query,
         model=target.model,
-        headers=target.provider.dialect.headers,
-        timeout=target.remote.connection_timeout,
-        limits=response_limits(target.remote),
+        headers=dialect.headers,
+        timeout=api.remote.connection_timeout,
+        limits=response_limits(api.remote),
         storage=target.params.storage,
         role=target.params.role,
         variables=variables,
