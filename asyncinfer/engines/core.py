@@ -5,39 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.clock import Clock, MonotonicClock
 from asyncinfer.aio.tasks import foreign_code
-from asyncinfer.batch.api import BatchApi
-from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
-from asyncinfer.control.endpoint import Endpoint
-from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
 from asyncinfer.engines.call_tracing import TracingFactory, traced, tracing_of
+from asyncinfer.engines.hooks import EngineHooks
 from asyncinfer.engines.row_settings import EngineSettings, RowSettings
 from asyncinfer.engines.settings import fixed_and_ignored, remote_in_effect, unsupported, with_response_model
 from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
 from asyncinfer.engines.unusable import UnusableEngine
 from asyncinfer.errors import ConfigError
-from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
-from asyncinfer.run.executor import Executor
-from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.run.repeats import FindSaved, Repeats, is_deterministic
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.scratch.keys import RowKeys, RowKeysMaker
-from asyncinfer.scratch.model_files import ModelFile
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -50,12 +43,8 @@ log = logging.getLogger("asyncinfer")
 _MOST_WARNINGS = 50
 
 
-class EngineCore(ABC):
-    """Prepares an engine for calls. A subclass of `BaseInferenceEngine` supplies what differs between engines."""
-
-    engine_type: ClassVar[str]
-    # The `model_kwargs` that do not change an answer. They are not part of a row's key.
-    unhashed_model_kwargs: ClassVar[frozenset[str]] = frozenset()
+class EngineCore(EngineHooks):
+    """Prepares an engine for calls: the settings in effect, the permits, and the keys of rows."""
 
     def __init__(
         self,
@@ -65,9 +54,7 @@ class EngineCore(ABC):
         remote_params: RemoteParams | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._model_params = model_params.model_copy()  # The caller may change theirs later.
-        self._generation_params = generation_params or GenerationParams()
-        self._remote_params = remote_params
+        super().__init__(model_params, generation_params, remote_params)
         self._clock = clock or MonotonicClock()
         self._lock = threading.Lock()
         self._endpoint = self._new_endpoint()
@@ -96,95 +83,6 @@ class EngineCore(ABC):
         """
         self._tracing = tracing_of(tracer_provider, meter_provider, capture_content=capture_content)
         self._setups.clear()
-
-    @property
-    def settings(self) -> CallSettings:
-        """The engine's own settings, which are in effect where a call sets none."""
-        return CallSettings(self._model_params, self._generation_params, self._remote_params or RemoteParams())
-
-    @property
-    def model_name(self) -> str:
-        """The name of the model; that of the engine if the settings name no model."""
-        return self._model_params.model_name or str(self.engine_type)
-
-    # What a subclass supplies
-
-    @classmethod
-    @abstractmethod
-    def get_supported_params(cls) -> set[str]:
-        """The names of the generation parameters that this engine supports."""
-
-    @abstractmethod
-    def _bind(self, settings: CallSettings) -> BoundEngine:
-        """This engine with the settings of one call.
-
-        Raises:
-            ConfigError: No conversation can be answered with these settings.
-        """
-
-    def _concurrency(self) -> int:
-        """How many rows should be in flight at the same time."""
-        return self._remote_params.num_workers if self._remote_params is not None else 1
-
-    def _new_endpoint(self) -> PermitSource:
-        """The state that all calls share."""
-        return Endpoint(self._concurrency(), self._remote_params)
-
-    async def _model_for(self, call: ModelParams) -> ModelParams:
-        """The model parameters in effect for a call whose config sets some of its own."""
-        return merge(self._model_params, call)
-
-    def _with_model_name(self, model: ModelParams, name: str) -> ModelParams:
-        """The model parameters in effect for a row that names a model.
-
-        Raises:
-            ConfigError: The engine cannot answer with this model.
-        """
-        return model.model_copy(update={"model_name": name})
-
-    async def _model_files(self) -> Sequence[ModelFile]:
-        """The model's files, which are part of the rows' keys. By default, none."""
-        return ()
-
-    def _without_effect(self, generation: GenerationParams) -> frozenset[str]:
-        """The supported parameters that have no effect together with the others. Logs the reason. By default, none."""
-        return frozenset()
-
-    def _endpoint_name(self, remote: RemoteParams) -> str:
-        """The name of the engine in messages."""
-        return type(self).__name__
-
-    def _new_executor(self, access: EngineAccess, total: int | None) -> Executor:
-        """The executor that answers the rows of one run. By default, it sends one request per row.
-
-        Args:
-            total: The number of rows of the run; None if it is unknown.
-        """
-        return OnlineExecutor(access, is_only_row=total == 1)
-
-    def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
-        """The provider's batch API. By default, there is none.
-
-        Raises:
-            ConfigError: There is no batch API, or the settings are wrong.
-        """
-        raise ConfigError(
-            f"{type(self).__name__} has no batch API. Use `infer` or `run` without `batch`, which send one request for "
-            "each row"
-        )
-
-    def _priced_endpoints(self, settings: CallSettings) -> Mapping[str | None, PricedEndpoint]:
-        """What the prices of answers depend on, for each endpoint by its name. By default, answers cost nothing.
-
-        The name is None if there is only one endpoint.
-        """
-        return {None: PricedEndpoint(self.model_name)}
-
-    async def _close(self) -> None:
-        """Free what the engine owns. An engine that is used again opens it again. By default, nothing."""
-        return
-
-    # The setup of a call
 
     async def access(self, config: InferenceConfig | None = None) -> EngineAccess:
         """How calls with this config reach the engine: their settings and permits. For other layers of this package.
