@@ -1,17 +1,9 @@
-"""Decides whether an error concerns one row or the account, by tables of each provider's codes, messages and statuses.
+"""Decides whether an error concerns one row or the account, by the codes, messages and statuses of `error_tables`.
 
 Codes and messages take precedence over the status. Billing errors and errors about a prompt take precedence over other
 codes, because some providers use one code for several errors (xAI's `permission-denied`, Anthropic's
 `invalid_request_error`). The scope is UNKNOWN if no table contains the error. It is also UNKNOWN if the error only
 says that the request is invalid: the reason may be a setting, which all rows share.
-
-Sources, all read in November 2026: OpenAI "Error codes"; Azure OpenAI "Troubleshoot errors", "Content filtering";
-Anthropic "Errors", "Spend limits"; Gemini "Troubleshooting", "API errors"; google.rpc.Code, google.api ErrorReason;
-Bedrock "Troubleshooting API error codes", botocore 1.44 (`bedrock-runtime`); Together "Error codes"; Fireworks
-"Inference error codes"; Groq "API error codes"; Mistral "Error glossary"; OpenRouter "Errors and Debugging"; xAI
-"Debugging errors"; DeepSeek "Error codes"; Cerebras "Error codes"; SambaNova "API error codes"; Hugging Face
-"Inference Providers"; the source code of vllm 0.32, sglang 0.5.23, llama.cpp's server, Ollama and LiteLLM's proxy.
-Some messages are from issues that users reported to these projects.
 """
 
 from __future__ import annotations
@@ -20,218 +12,15 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from asyncinfer.dialects import error_tables as tables
 from asyncinfer.dialects.error_body import ErrorBody
 from asyncinfer.errors import ErrorScope
 
-
-def _codes(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-def _any(*words: str) -> re.Pattern[str]:
-    return re.compile("|".join(words))
-
-
 ROW, ACCOUNT, UNKNOWN = ErrorScope.ROW, ErrorScope.ACCOUNT, ErrorScope.UNKNOWN
 
-# Codes, in lower case with underscores for hyphens.
-_ROW_CODES = _codes(
-    """
-    content_filter content_filtered content_policy_violation content_policy_violation_error content_violation
-    responsibleaipolicyviolation invalid_prompt moderation_blocked moderation_error data_inspection_failed
-    datainspectionfailed prohibited_content safety flagged_input
-    context_length_exceeded context_window_exceeded exceed_context_size_error exceeds_context_size string_too_long
-    string_above_max_length max_tokens_exceeded request_too_large payload_too_large input_too_long prompt_too_long
-    invalid_image image_too_large image_parse_error invalid_image_url invalid_image_format invalid_base64_image
-    unsupported_image_media_type image_content_policy_violation failed_to_download_image
-    empty_image_file image_file_not_found image_file_too_large image_too_small invalid_image_mode
-    bio_policy misalignment_policy_violation
-    tool_use_failed json_validate_failed
-    """
-)
-# Codes for a text that is too long. The text may be in the messages or in a setting.
-_TEXT_LENGTH_CODES = _codes("string_too_long string_above_max_length")
-_BILLING_CODES = _codes(
-    """
-    insufficient_quota exceeded_current_quota_error accountoverdueerror insufficient_user_quota
-    insufficient_credits insufficient_balance insufficient_funds credit_balance_exhausted credit_balance_too_low
-    credit_limit out_of_credits payment_required arrearage billing_error billing_not_active billing_disabled
-    billing_hard_limit_reached organization_spend_limit_exceeded project_spend_limit_exceeded
-    organization_usage_limit_exceeded project_usage_limit_exceeded spend_limit_reached
-    enforced_spend_limit_reached budget_exceeded exceeded_budget openrouter_credits openrouter_key_limit
-    openrouter_guardrail_budget openrouter_workspace_budget
-    """
-)
-_STATE_CODES = _codes(
-    """
-    access_terminated account_deactivated account_suspended account_disabled organization_restricted
-    organization_disabled consumer_suspended
-    """
-)
-_ACCOUNT_CODES = _codes(
-    """
-    invalid_api_key incorrect_api_key wrong_api_key missing_api_key expired_api_key api_key_invalid
-    api_key_expired api_key_disabled api_key_service_blocked api_key_http_referrer_blocked
-    api_key_ip_address_blocked api_key_android_app_blocked api_key_ios_app_blocked invalid_authentication
-    authentication authentication_error authenticationerror unauthenticated unauthorized auth_error
-    invalid_token token_expired token_not_found_in_db expired_key no_api_key access_token_expired
-    access_token_scope_insufficient access_token_type_unsupported credentials_missing account_state_invalid
-    permission_denied permission_error permission_denied_error permissiondenied iam_permission_denied
-    user_project_denied insufficient_permissions permissions_error model_permission_blocked_org
-    model_permission_blocked_project access_denied accessdenied consumer_invalid service_disabled
-    invalid_organization key_model_access_denied team_model_access_denied user_model_access_denied
-    organization_verification_required model_not_found modelnotfound modelnotfounderror model_not_available
-    model_not_supported unknown_model invalid_model modelnotopen model_decommissioned model_deprecated
-    model_terms_required deploymentnotfound deployment_not_found dedicated_endpoint_not_running
-    operationnotsupported not_found not_found_error notfounderror notfound resourcenotfound unknown_url
-    invalid_url unsupported_country_region_territory unsupported_location failed_precondition
-    accessdeniedexception resourcenotfoundexception unrecognizedclientexception invalidsignatureexception
-    incompletesignature incompletesignatureexception expiredtoken expiredtokenexception invalidclienttokenid
-    missingauthenticationtoken missingauthenticationtokenexception optinrequired notauthorized
-    notauthorizedexception signaturedoesnotmatch requestexpired ftuformnotfilled
-    """
-)
-
-
-_FILES = r"(?:images?|vision|audio|videos?|documents?|files?|pdfs?|multimodal)\b"
-_MEDIA = rf"(?:{_FILES}|(?:tools?|functions?)\b(?! (?:choice|schema|parameter)))"
-_ROW_TEXTS = _any(
-    # Moderation: xAI, OpenAI, OpenRouter, Azure, Anthropic, DeepSeek, Alibaba, Bedrock, Google.
-    r"content violates",
-    r"violat(?:es?|ing|ion of) (?:our|the|openai's|usage|content)[\w' ]{0,30}(?:polic|guideline|terms)",
-    r"content management policy",
-    r"content[ -]filter(?:ing)? (?:policy|system)",
-    r"(?:blocked|rejected|refused|filtered|stopped) (?:by|due to|because of|as a result of)[\w' ]{0,30}"
-    r"(?:safety|content|moderation|guardrail|polic)",
-    r"(?:prompt|input|message|content|request|text|image|output|response)s? (?:\w+ ){0,4}flagged",
-    r"requires moderation",
-    r"content exists risk",
-    r"inappropriate content",
-    r"prohibited content",
-    # Length: OpenAI, vLLM, SGLang, llama.cpp, Anthropic, Bedrock, Gemini, Together, Cerebras, Groq, TGI.
-    r"context (?:length|window|size|limit)",
-    r"(?:prompt|input|request|message|conversation|payload|content|image|file|body)s? (?:is |are |was |were )?"
-    r"too (?:long|large|big)",
-    r"(?:exceeds?|exceeded|than) the (?:maximum|model's)[\w' ]{0,30}(?:tokens|length|context|size)",
-    r"maximum (?:input|prompt|context|request) (?:length|size)",
-    r"input (?:length|token count)",
-    r"`inputs` tokens",
-    r"reduce (?:the length|your (?:message|prompt|input)|the (?:prompt|input))",
-    r"current length is \d+ while limit is",
-    r"roles must (?:\w+ )?alternate",
-    # The content of the row: images, documents, tools. OpenAI, OpenRouter, Ollama, vLLM, Anthropic.
-    rf"(?:does not|doesn't|do not|don't|cannot|that) support (?:\w+ )?{_MEDIA}",
-    rf"{_MEDIA}(?: \w+){{0,3}} (?:is|are) not supported",
-    r"(?:could not|couldn't|unable to|failed to|cannot) (?:process|decode|download|fetch|load|parse|read|open)"
-    rf"[\w' ]{{0,20}} (?:{_FILES}|url)",
-    rf"(?:invalid|unsupported|corrupt(?:ed)?|not a)(?: \w+)?[ /]{_FILES}",
-    r"image[\w' ]{0,40}exceeds",
-    r"at most \d+ (?:image|video|audio)",
-    r"access the file\b",
-)
-# A location within the messages: OpenAI `messages[0].content`, Anthropic `messages.0.content`, Gemini `contents[0]`.
-_MESSAGE_LOCATION = re.compile(r"\b(?:messages|input|contents)(?:\.\[?|\[)\d")
-# Fields of an error that name the location: OpenAI `param`, Google `field`, FastAPI `loc` (a list of names).
-_LOCATION_FIELDS = frozenset({"param", "field", "loc"})
-_MESSAGE_FIELD = re.compile(r"(?:body\.)?(?:messages|input|contents)\b")
-# A setting of the call is wrong. All rows share it. Some of these errors mention a length too.
-_SETTING_TEXTS = _any(
-    r"(?:unrecognized|unknown|unsupported|unexpected|missing|extra) (?:required |request |keyword )?"
-    r"(?:argument|parameter|name|field|propert)",
-    r"\bfield required|additional properties|extra (?:inputs|fields) (?:are )?not permitted",
-    r"\bmax_(?:completion_|new_|output_)?tokens\b['\"`]?(?: parameter)?(?: or [\w'\"`]+)?:? "
-    r"(?:is |was |value )?(?:too (?:large|high|big|small)|must be|cannot|should|of \d|\d+ >|\(\d)"
-    r"(?! less than the context)",
-    r"\b(?:temperature|top_p|top_k|min_p|logit_bias|response_format|json_schema|tool_choice|"
-    r"frequency_penalty|presence_penalty)\b['\"`]?:? (?:is |was |value |must |should |cannot |does |exceeds|too )",
-    r"parallel[ _]tool",
-)
+# The tokens of the answer that was requested, and of the model's context, in a message.
 _COMPLETION = re.compile(r"(\d+)(?: tokens)? (?:in|for) the completion")
 _CONTEXT = re.compile(r"context (?:length|window)\D{0,20}(\d+)")
-_BILLING_TEXTS = _any(
-    # Anthropic, DeepSeek, OpenAI, xAI, OpenRouter, Together, Hugging Face, LiteLLM, Fireworks, Gemini.
-    r"credit balance is too low",
-    r"insufficient[ _](?:balance|credits?|funds|user quota)",
-    r"(?:no|any|out of|all available|requires more) credits?\b",
-    r"(?:credit|key) limit exceeded",
-    r"(?:reached|exceeded|over|hit|crossed)[\w' ]{0,40}"
-    r"(?:spend(?:ing)?|billing|hard|specified api usage|specified workspace api usage) limit",
-    r"(?:spend(?:ing)?|billing|hard) limit (?:has been |was |is )?(?:reached|exceeded)",
-    r"exceeded your monthly included credits",
-    r"budget has been exceeded|exceeded ?budget|over budget|crossed budget",
-    r"(?:account|billing) is not active",
-    r"negative balance|prepa(?:id|yment) (?:credits?|balance)[\w' ]{0,20}(?:depleted|exhausted|used)",
-)
-# Every text that `_BILLING_TEXTS` matches contains one of these words. Searching for them first is faster.
-_BILLING_HINTS = (
-    "credit",
-    "insufficient",
-    "spend",
-    "billing",
-    "hard",
-    "specified",
-    "budget",
-    "not active",
-    "key limit",
-    "balance",
-)
-# Messages about a wrong URL or path.
-_URLS = r"(?:invalid|unknown|unrecognized)(?: request)? url"
-_PATHS = r"resource not found|page not found|file not found|route not found|no route|cannot post"
-_PATH_TEXTS = re.compile(rf"{_URLS}|{_PATHS}")
-# The account was suspended or restricted.
-_STATE_TEXTS = _any(
-    r"(?:account|organi[sz]ation|project|team|consumer|api key|access)[\w' ]{0,40}"
-    r"(?:deactivated|disabled|suspended|terminated|banned|restricted|denied access)",
-    r"(?:resource|subscription)[\w' ]{0,40}blocked",
-)
-_ACCOUNT_TEXTS = _any(
-    # Keys and permissions.
-    r"(?:incorrect|invalid|wrong|missing|expired|no|unknown|malformed|disabled|revoked) (?:\w+ )?"
-    r"(?:api|subscription|access|auth)[ _-]?key",
-    r"(?:api|subscription|access) key (?:is |was |has been |you provided )?"
-    r"(?:not|invalid|expired|disabled|missing|revoked|reported|blocked)",
-    r"no auth credentials|authentication (?:fails|failed|error)",
-    r"security token included in the request is",
-    r"request signature we calculated does not match",
-    r"(?:does not|doesn't|do not|don't) have (?:\w+ ){0,3}(?:permission|access)",
-    r"insufficient permissions|missing scopes",
-    r"permission ['\w. ]{0,60}denied|access (?:to [\w' ]{0,40})?(?:is |was )?denied|model access is denied",
-    r"not (?:authorized|allowed|permitted|entitled) to",
-    r"must be a member of an organization|must be verified|verify your organization",
-    r"(?:country|region|territory|location)[\w', ]{0,30}not (?:supported|available|allowed)",
-    # Models.
-    r"\bmodels?\b[^\n]{0,160}(?:not (?:exist|found|available|supported|deployed|accessible|recognized)|no longer"
-    r"|decommissioned|deprecated|end of its life)",
-    r"(?:unknown|invalid|no such|not a valid|unrecognized|unsupported) model",
-    r"model (?:id|name|identifier)[\w' ]{0,20}invalid",
-    r"not a chat model|(?:does not|doesn't) support (?:chat|converse|completions?|this (?:api|endpoint|action))",
-    r"(?:unable to|cannot|can't) access (?:non-serverless |the |this )?model",
-    r"not allowed to use publisher model|operation not allowed|no models? loaded|(?:inactive|no active) subscription",
-    r"try pulling it",
-    r"deployment[^\n]{0,80}(?:not exist|not found)",
-    r"on-demand throughput",
-    r"no (?:allowed )?(?:endpoints|providers)(?: are available)?(?: found)? (?:for|matching)",
-    r"dedicated endpoint",
-    # URLs.
-    _URLS,
-    r"api[ -]version[^\n]{0,40}(?:not|invalid|unsupported|missing)",
-    _PATHS,
-    r"plain http request was sent to https",
-)
-# The scope by the status alone. Statuses that are missing here are UNKNOWN.
-_STATUSES: dict[int, ErrorScope] = {
-    401: ACCOUNT,
-    402: ACCOUNT,
-    405: ACCOUNT,  # The URL is not that of a chat API.
-    407: ACCOUNT,  # A proxy requires credentials.
-    410: ACCOUNT,  # SambaNova and OpenAI: the model is gone.
-    412: ACCOUNT,  # Fireworks: the account is suspended.
-    413: ROW,
-    414: ACCOUNT,
-}
-# The message for an unknown path, without any further detail.
-_NO_SUCH_PATH = re.compile(r"\W*(?:no text|null|(?:(?:http|error) )?(?:404\W*)?not found\b[^\n]{0,60})?\W*")
 
 
 def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
@@ -241,28 +30,28 @@ def scope_of(status: int | None, error: ErrorBody) -> ErrorScope:
         status: The status of the response, or the status named by an error within a successful response; None if
             neither is known.
     """
-    if error.codes & _STATE_CODES or _STATE_TEXTS.search(error.text) or is_billing_error(error):
+    if error.codes & tables.STATE_CODES or tables.STATE_TEXTS.search(error.text) or is_billing_error(error):
         return ACCOUNT
     if _is_row_error(error):
         return ROW
     if error.is_html and status == 403:  # A firewall, which may have blocked the prompt or the client.
         return UNKNOWN
-    if error.codes & _ACCOUNT_CODES or _ACCOUNT_TEXTS.search(error.text):
+    if error.codes & tables.ACCOUNT_CODES or tables.ACCOUNT_TEXTS.search(error.text):
         return ACCOUNT
     if status is None:
         return UNKNOWN
     if status == 404:
-        return ACCOUNT if not error.is_json or _NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
-    return ACCOUNT if 300 <= status < 400 else _STATUSES.get(status, UNKNOWN)
+        return ACCOUNT if not error.is_json or tables.NO_SUCH_PATH.fullmatch(error.text) else UNKNOWN
+    return ACCOUNT if 300 <= status < 400 else tables.STATUSES.get(status, UNKNOWN)
 
 
 def is_missing_path(status: int, error: ErrorBody) -> bool:
     """Whether the server has no API at the URL of the request."""
     if status != 404:
         return status == 405
-    if not error.is_json or _PATH_TEXTS.search(error.text):
+    if not error.is_json or tables.PATH_TEXTS.search(error.text):
         return True
-    return _NO_SUCH_PATH.fullmatch(error.text) is not None and "model" not in error.text
+    return tables.NO_SUCH_PATH.fullmatch(error.text) is not None and "model" not in error.text
 
 
 def _is_row_error(error: ErrorBody) -> bool:
@@ -271,23 +60,23 @@ def _is_row_error(error: ErrorBody) -> bool:
     An error that only says "invalid request" may be about a setting, which concerns every row.
     """
     locations = tuple(_locations(error))
-    if any(map(_MESSAGE_LOCATION.search, (error.text, *locations))):
+    if any(map(tables.MESSAGE_LOCATION.search, (error.text, *locations))):
         return True
-    if _SETTING_TEXTS.search(error.text) or _completion_is_too_long(error.text):
+    if tables.SETTING_TEXTS.search(error.text) or _completion_is_too_long(error.text):
         return False
-    if any(map(_MESSAGE_FIELD.match, locations)):
+    if any(map(tables.MESSAGE_FIELD.match, locations)):
         return True
-    if locations and not error.codes.isdisjoint(_TEXT_LENGTH_CODES):
+    if locations and not error.codes.isdisjoint(tables.TEXT_LENGTH_CODES):
         return False  # The text that is too long is not in the messages.
-    return not error.codes.isdisjoint(_ROW_CODES) or _ROW_TEXTS.search(error.text) is not None
+    return not error.codes.isdisjoint(tables.ROW_CODES) or tables.ROW_TEXTS.search(error.text) is not None
 
 
 def _locations(error: ErrorBody) -> Iterator[str]:
     """Yield the locations in the request that the error names."""
     for name, value in error.fields:
-        if name in _LOCATION_FIELDS and isinstance(value, str):
+        if name in tables.LOCATION_FIELDS and isinstance(value, str):
             yield value
-        elif name in _LOCATION_FIELDS and isinstance(value, list):
+        elif name in tables.LOCATION_FIELDS and isinstance(value, list):
             yield ".".join(str(part) for part in cast(list[Any], value)[:8])
 
 
@@ -304,6 +93,8 @@ def _completion_is_too_long(text: str) -> bool:
 
 def is_billing_error(error: ErrorBody) -> bool:
     """Whether the account has no credit left, or has reached its spending limit. Waiting does not help."""
-    if error.codes & _BILLING_CODES:
+    if error.codes & tables.BILLING_CODES:
         return True
-    return any(hint in error.text for hint in _BILLING_HINTS) and _BILLING_TEXTS.search(error.text) is not None
+    return (
+        any(hint in error.text for hint in tables.BILLING_HINTS) and tables.BILLING_TEXTS.search(error.text) is not None
+    )
