@@ -18,6 +18,7 @@ from asyncinfer.dialects.google import request as gemini_request
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
 from asyncinfer.dialects.google.schemas import supported_schema
+from asyncinfer.dialects.google.stream import GeminiEventDecoder
 from asyncinfer.dialects.json_schema.inline_refs import can_inline
 from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.media import GOOGLE_IMAGES, is_data_url
@@ -119,7 +120,7 @@ class _AnyEndpointEventDecoder:
     """
 
     def __init__(self) -> None:
-        self._decoder: OpenAIEventDecoder | gemini_response.GeminiEventDecoder = OpenAIEventDecoder()
+        self._decoder: OpenAIEventDecoder | GeminiEventDecoder = OpenAIEventDecoder()
         self._is_decided = False
 
     @property
@@ -133,7 +134,7 @@ class _AnyEndpointEventDecoder:
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         if not self._is_decided and (native := _is_native(event.data)) is not None:
             self._is_decided = True
-            self._decoder = gemini_response.GeminiEventDecoder() if native else self._decoder
+            self._decoder = GeminiEventDecoder() if native else self._decoder
         return self._decoder.feed(event)
 
     def finish(self) -> StreamDelta:

@@ -33,7 +33,8 @@ from asyncinfer import (
 )
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.dialects.google.request import GenerateEncoder
-from asyncinfer.dialects.google.response import GeminiEventDecoder, decode
+from asyncinfer.dialects.google.response import decode
+from asyncinfer.dialects.google.stream import GeminiEventDecoder
 from asyncinfer.dialects.sse import ServerSentEvent
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
