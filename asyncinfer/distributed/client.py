@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeGuard
 from uuid import uuid4
 
 import anyio
 
 from asyncinfer.aio.tasks import task_group
+from asyncinfer.distributed.handle import NoRoom, ReplicaGone, ReplicaHandle, ReplicaLost
 from asyncinfer.distributed.rows import Call, PendingRow
 from asyncinfer.distributed.session import MOST_CALLS
-from asyncinfer.distributed.wire import Answer, Opened, RowEvent, StreamEnd, decode_events, encode_rows, is_last
+from asyncinfer.distributed.wire import Answer, RowEvent, StreamEnd, decode_events, encode_rows, is_last
 from asyncinfer.errors import EngineConfigError, EngineDeadError, InferenceErrorType, error_str, invalid_request
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.stream import StreamDelta
@@ -24,52 +25,6 @@ log = logging.getLogger("asyncinfer")
 _BEATS_PER_TIMEOUT = 4
 # Waits while a replica is being restarted: the first and the longest (seconds).
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
-
-
-class ReplicaLost(Exception):
-    """The replica died, or cannot be reached. What it worked on is lost. It may come back."""
-
-
-class ReplicaGone(ReplicaLost):
-    """The replica died, and is not restarted."""
-
-
-class NoRoom(Exception):
-    """No machine is large enough for a replica. The message is for the user."""
-
-
-class ReplicaHandle(Protocol):
-    """Calls the methods of a `Replica` in another process.
-
-    Raises:
-        ReplicaLost: From each of the async methods.
-    """
-
-    name: str
-
-    async def ping(self) -> str:
-        """Wait until the replica runs, and return the name of its machine.
-
-        Raises:
-            NoRoom: No machine can run it.
-        """
-        ...
-
-    async def open(self, client: str) -> Opened: ...
-
-    async def submit(
-        self, token: str, rows: bytes, calls: Mapping[int, CallSettings], aborted: Sequence[int]
-    ) -> None: ...
-
-    async def collect(self, token: str, patience: float) -> bytes | None: ...
-
-    def end(self, token: str) -> None:
-        """End a session, without waiting for it."""
-        ...
-
-    def kill(self, *, restart: bool) -> None:
-        """Kill the process of the replica."""
-        ...
 
 
 class ClientOwner(Protocol):

@@ -7,7 +7,8 @@ import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from asyncinfer.distributed.client import ReplicaClient, ReplicaHandle
+from asyncinfer.distributed.client import ReplicaClient
+from asyncinfer.distributed.handle import ReplicaHandle
 from asyncinfer.distributed.routing import Routing, prefix_of
 from asyncinfer.distributed.rows import MOST_DEATHS, Call, PendingRow
 from asyncinfer.distributed.wire import Answer, RowEvent, is_last

@@ -18,8 +18,8 @@ import anyio
 
 from asyncinfer.aio.limiters import MODELS
 from asyncinfer.config import DistributedParams
-from asyncinfer.distributed.client import NoRoom, ReplicaGone, ReplicaLost
 from asyncinfer.distributed.connection import CONNECTION, cause_of
+from asyncinfer.distributed.handle import NoRoom, ReplicaGone, ReplicaLost
 from asyncinfer.distributed.placement import Needs
 from asyncinfer.distributed.replica import Replica
 from asyncinfer.distributed.session import Recipe

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from asyncinfer.aio.event_loop import running_loop
 from asyncinfer.aio.limiters import MODELS
 from asyncinfer.config import DistributedParams
-from asyncinfer.distributed.client import ReplicaHandle
+from asyncinfer.distributed.handle import ReplicaHandle
 from asyncinfer.distributed.pool import ReplicaPool
 
 

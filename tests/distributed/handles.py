@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer import CallSettings, Conversation, GenerationParams, ModelParams, RemoteParams
-from asyncinfer.distributed.client import ReplicaGone, ReplicaLost
+from asyncinfer.distributed.handle import ReplicaGone, ReplicaLost
 from asyncinfer.distributed.pool import ReplicaPool
 from asyncinfer.distributed.replica import Replica
 from asyncinfer.distributed.rows import Call
