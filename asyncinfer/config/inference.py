@@ -38,8 +38,11 @@ _LAUNCHER_ARGUMENT = "--local-rank"
 class InferenceConfig(Params):
     """All settings of a run. Only settings that are set explicitly override those of the engine."""
 
+    # The settings that Oumi has too, in its order
     model: Annotated[ModelParams, Group] = Field(default_factory=ModelParams, kw_only=False)
+    """The model, and how it is loaded."""
     generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams, kw_only=False)
+    """How answers are generated."""
     input_path: OptionalPath = NONE
     """A file with one conversation or row per line. `input` says how a row becomes a conversation."""
     output_path: OptionalPath = NONE
@@ -49,24 +52,20 @@ class InferenceConfig(Params):
     engine: EngineName | None = None
     """Which engine runs the model; null: NATIVE."""
     remote_params: RemoteParams | None = None
-    """The endpoint of the model, its key and its limits."""
-    reuse_output: bool = False
-    """Take answers for these rows from the file at `output_path`, and send only the other rows."""
-    report_path: OptionalPath = NONE
-    """An HTML page about the run. It is written at the end, also of a run that failed or was interrupted."""
-    save_events: bool = False
-    """Save the events of the run in `<output_path>.events.json`, from which a report can be written later."""
+    """The endpoint of the model, its key and its limits; null: the defaults."""
+
+    # What is run
+    input: InputParams | None = None
+    """The rows of a table, a URL or a data set, and how each becomes a conversation; null: a file of conversations."""
     limit: Count | None = None
-    """Run only so many rows, the first ones of the input; null: all."""
+    """The most rows to run, the first ones of the input; null: all."""
     retry_failures: bool = False
     """Run only the rows in `<output_path>.failures.jsonl`, which may be corrected there, and merge their answers into
     the file at `output_path`. `input_path` is not read."""
-    telemetry: TelemetryParams | None = None
-    """What is reported to OpenTelemetry; null: nothing."""
-    distributed: DistributedParams | None = None
-    """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
-    batch: BatchParams | None = None
-    """Send the rows of a run as batch jobs of the provider; null: one request for each row."""
+
+    # Which rows need no request
+    reuse_output: bool = False
+    """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     deduplicate: bool | None = None
     """Send one of several identical rows, and give its answer to all; null: if the temperature is 0."""
     cache: bool = False
@@ -75,17 +74,32 @@ class InferenceConfig(Params):
     """The file of the cache; null: in the user's cache folder."""
     cache_max_mib: Count = 1024
     """The largest size of the cache, in MiB. The answers that were not used for the longest time are removed first."""
+
+    # How the others are sent
+    batch: BatchParams | None = None
+    """Send the rows of a run as batch jobs of the provider; null: one request for each row."""
+    distributed: DistributedParams | None = None
+    """Replicas of the engine in other processes, on this machine or in a cluster; null: one engine in this process."""
+
+    # What the job may take
     cost_per_million: CostPerMillion | None = None
     """US dollars per million tokens; null: the prices of the package genai-prices, if it is installed."""
     max_cost: Positive | None = None
-    """US dollars that the job may cost, earlier runs of it included. At the limit the run ends, and can be resumed."""
+    """US dollars that the job may cost, earlier runs of it included. At the limit the run ends, and can be resumed;
+    null: no limit."""
     max_tokens: Count | None = None
     """Tokens that the job may use, prompts and answers, earlier runs of it included. At the limit the run ends, and can
-    be resumed."""
-    input: InputParams | None = None
-    """The rows of a table, a URL or a data set, and how each becomes a conversation; null: a file of conversations."""
+    be resumed; null: no limit. `generation.max_new_tokens` limits one answer."""
+
+    # What is written and reported
     output: OutputParams | None = None
     """How the output is written; null: in the format of the extension of `output_path`, as one file at the end."""
+    report_path: OptionalPath = NONE
+    """An HTML page about the run. It is written at the end, also of a run that failed or was interrupted."""
+    save_events: bool = False
+    """Save the events of the run in `<output_path>.events.json`, from which a report can be written later."""
+    telemetry: TelemetryParams | None = None
+    """What is reported to OpenTelemetry; null: nothing."""
 
     @model_validator(mode="after")
     def _take_paths(self) -> Self:
