@@ -68,7 +68,7 @@ class Latencies(BaseModel):
 
 
 class Wait(BaseModel):
-    """A time in which nothing was sent. `at` and `seconds` are in seconds, `at` from the begin of the run."""
+    """A time in which nothing was sent. `at` and `seconds` are in seconds, `at` from the start of the run."""
 
     at: float
     seconds: float
@@ -139,7 +139,7 @@ class RunRecord(BaseModel):
         began_at: When the run began, in ISO format.
         state: How the run ended; `running` while it is in progress, or if its process was killed.
         error: The error that ended the run.
-        permits: How many requests could be in flight at the begin.
+        permits: How many requests could be in flight at the start.
         settings: The settings in effect as YAML, without secrets.
         failures: The rows that failed.
         attempt_errors: The requests that failed, also those that were tried again.

@@ -54,7 +54,7 @@ class TimeSlices(BaseModel):
     slices: list[TimeSlice] = Field(default_factory=list[TimeSlice])
 
     def at(self, elapsed: float) -> TimeSlice:
-        """The slice for the time `elapsed` seconds after the begin of the run."""
+        """The slice for the time `elapsed` seconds after the start of the run."""
         index = int(elapsed / self.seconds)
         if index < len(self.slices):
             return self.slices[max(index, 0)]

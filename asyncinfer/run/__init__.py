@@ -1,1 +1,1 @@
-"""One run: read rows, admit them, generate, retry, save, write the output, report progress."""
+"""One run: reads rows, gets them answered, saves the answers, writes the output and reports the progress."""

@@ -32,7 +32,7 @@ class AttemptState(Protocol):
     Attributes:
         attempts: How many there were.
         spent: The retries that are used up.
-        is_suspect: One failed after others had been answered, so the conversation may be the reason.
+        is_suspect: An attempt failed although other rows were answered, so the conversation may be the reason.
         endpoint: The endpoint that got the latest attempt.
         answers_seen: How many answers it had given when that attempt failed.
         moves: How often the conversation was sent to another endpoint because one had failed.
@@ -89,7 +89,7 @@ class Attempts:
                 with foreign_code("the engine"):
                     completion = await engine.generate(asked)
             else:
-                with _unless_still(access.semaphore, permit), foreign_code("the engine"):
+                with _unless_stalled(access.semaphore, permit), foreign_code("the engine"):
                     completion = await engine.generate(asked)
             answer = _checked(completion)
         except RequestError as error:
@@ -126,7 +126,7 @@ class Attempts:
         """
         last, failure, semaphore = StreamDelta(), None, access.semaphore
         try:
-            with _unless_still(semaphore, permit) as part_arrived, foreign_code("the engine"):
+            with _unless_stalled(semaphore, permit) as part_arrived, foreign_code("the engine"):
                 async for part in access.engine.at(permit.endpoint).stream(conversation):
                     if isinstance(part, ObservedLimits):
                         semaphore.observe_limits(permit, part.limits)
@@ -225,7 +225,7 @@ def _after_rejection(row: AttemptState, error: InvalidAnswerError) -> Retry:
 
 
 @contextmanager
-def _unless_still(semaphore: AdaptiveSemaphore, permit: Permit) -> Generator[Callable[[], Awaitable[None]] | None]:
+def _unless_stalled(semaphore: AdaptiveSemaphore, permit: Permit) -> Generator[Callable[[], Awaitable[None]] | None]:
     """Give an attempt up if its endpoint stands still while others answer. Does nothing if there is only one endpoint.
 
     Yields what must be awaited for each part of the answer. After the first part, the attempt is not given up any more.
@@ -237,7 +237,7 @@ def _unless_still(semaphore: AdaptiveSemaphore, permit: Permit) -> Generator[Cal
         yield None
         return
     with anyio.CancelScope() as scope:
-        call_off = semaphore.call_if_still(permit, scope.cancel)
+        call_off = semaphore.call_if_stalled(permit, scope.cancel)
 
         async def part_arrived() -> None:
             if scope.cancel_called:

@@ -90,7 +90,7 @@ class EndpointView:
         with self._lock:
             self._endpoint.part_arrived(permit, self._clock.now())
 
-    def call_if_still(self, permit: Permit, callback: Callable[[], None]) -> Callable[[], None]:
+    def call_if_stalled(self, permit: Permit, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` if the endpoint of an attempt stands still while others answer.
 
         Returns:

@@ -47,7 +47,7 @@ class PreviousOutput:
         """Keep the file open during the block, if there is one.
 
         Raises:
-            ConfigError: with `reuse`, if the file cannot be read.
+            ConfigError: `reuse` is set, and the file cannot be read.
         """
         if self._path is not None:
             self.output = await DISK.run(self._open, self._path)
@@ -58,14 +58,14 @@ class PreviousOutput:
                 with anyio.CancelScope(shield=True):
                     await DISK.run(self.output.close)
 
-    def find_rows(self, plan: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
+    def find_rows(self, rows: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
         """Find the rows whose answer is in the output but not in the scratch file. Blocks; yields every 64 lines.
 
         Raises:
-            ConfigError: as `opened`.
+            ConfigError: As in `opened`.
         """
         count, others, known, counted = 0, 0, 0, (-1, 0)
-        for number, (row, span) in enumerate(self._matches(plan)):
+        for number, (row, span) in enumerate(self._matches(rows)):
             if row is None:
                 if span != counted:
                     others, counted = others + 1, span
@@ -78,7 +78,7 @@ class PreviousOutput:
             if number % _EVERY == 0:
                 yield
         if count and not self._reuse:
-            self._say(f"answers to {count} of these {len(plan)} rows")
+            self._warn_of_answers(f"answers to {count} of these {len(rows)} rows")
         if others:
             self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
         if not (count or others or known):
@@ -122,10 +122,10 @@ class PreviousOutput:
             return True
         if span is not None:
             self._spans.clear()  # The warning is logged once.
-            self._say("answers to rows that are run now")
+            self._warn_of_answers("answers to rows that are run now")
         return False
 
-    def _say(self, what: str) -> None:
+    def _warn_of_answers(self, what: str) -> None:
         log.warning(
             "%s already holds %s. These rows are sent again, and the file is replaced at the end. To take the answers "
             "from the file, stop and set reuse_output: true (on the command line: --reuse).",
@@ -133,10 +133,10 @@ class PreviousOutput:
             what,
         )
 
-    def _matches(self, plan: ValidatedInput) -> Generator[tuple[int | None, tuple[int, int]]]:
+    def _matches(self, rows: ValidatedInput) -> Generator[tuple[int | None, tuple[int, int]]]:
         expected = 0
         for (key, n), span in self._lines():
-            row = plan.row_of(key, n, expected)
+            row = rows.row_of(key, n, expected)
             if row is not None:
                 expected = row + 1
             yield row, span

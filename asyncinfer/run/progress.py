@@ -36,8 +36,8 @@ class Reporter:
     """Reports the changes of a run's counts: to the callback at most ten times a second, to the file once a second, and
     to both at the end. If the progress file cannot be written, that is logged once, and the run goes on.
 
-    A run that has sent nothing for ten seconds reports the reason. The reason is logged, and emitted as
-    an event, at most once a minute.
+    A run that has sent nothing for ten seconds reports the reason. The reason is logged, and emitted as an event, at
+    most once a minute.
     """
 
     def __init__(

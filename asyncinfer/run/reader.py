@@ -174,7 +174,11 @@ class IterableReader:
 
 
 class ResumeMatcher:
-    """Gives each saved line to the row that it answers, and counts those that no row claims."""
+    """Gives each saved line to the row that it answers.
+
+    Attributes:
+        unclaimed: How many lines belong to no row of this input.
+    """
 
     def __init__(self, validated: ValidatedInput, statuses: RowStatusTable) -> None:
         self._validated, self._statuses = validated, statuses
@@ -186,7 +190,8 @@ class ResumeMatcher:
         """How many rows that need not be read have each of `COUNTED_REASONS`."""
         return {reason: self._ends.count(1 + place) for place, reason in enumerate(COUNTED_REASONS)}
 
-    def of(self, lines: Iterable[SavedLine]) -> Generator[None]:
+    def match(self, lines: Iterable[SavedLine]) -> Generator[None]:
+        """Give each line to its row. Blocks; yields every 64 lines."""
         expected = 0
         for count, line in enumerate(lines):
             # Rows are saved nearly in their order.

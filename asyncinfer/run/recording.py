@@ -1,4 +1,4 @@
-"""Recorders: observers of a run that also see its begin and its end, such as the report."""
+"""Recorders: observers of a run that also see its start and its end, such as the report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RecordedRun:
 
 
 class RunRecorder(Protocol):
-    """An observer that also sees the begin and the end of a run."""
+    """An observer that also sees the start and the end of a run."""
 
     @property
     def paths(self) -> Mapping[str, Path]:

@@ -62,13 +62,13 @@ class Run(RunBase):
             await output.prepare(source)
             stats.begin(len(rows))
             async with self.opened(stats, self.events(stats), self.previous_output(), rows) as active:
-                claims = await self.find_answered(active, rows)
-                if deliver is None and claims is not None:
-                    stats.skip(active.statuses.fresh_count, claims.finish_reasons)
+                matcher = await self.find_answered(active, rows)
+                if deliver is None and matcher is not None:
+                    stats.skip(active.statuses.fresh_count, matcher.finish_reasons)
                 await self._answer(active, source, rows, output, deliver)
-                if active.scratch is not None and claims is not None and not stats.failed:
+                if active.scratch is not None and matcher is not None and not stats.failed:
                     await remove_finished(
-                        active.scratch, claims.unclaimed, lambda key, n: rows.index.find(key, n) is None
+                        active.scratch, matcher.unclaimed, lambda key, n: rows.index.find(key, n) is None
                     )
         return stats.summary()
 

@@ -50,7 +50,8 @@ class RunBase:
 
     Attributes:
         make_executor: Makes the executor of this run.
-        partial: Write the existing answers even if rows failed. A row whose file cannot be read is one of these rows.
+        partial: Write the answers that exist even if rows failed. A row whose image or document cannot be read fails;
+            otherwise it makes the input invalid.
         restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
         layout: The format of the output.
         keep: The columns of the input that an output of rows has; None: all.
@@ -58,7 +59,7 @@ class RunBase:
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
-        recorders: Observers that also see the begin and the end of the run.
+        recorders: Observers that also see the start and the end of the run.
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
         repeats: Makes the `Repeats` of this run, given a function that finds saved answers. None: identical rows are
             all sent.
@@ -188,21 +189,21 @@ class RunBase:
         """
         if active.scratch is None:
             return None
-        claims = await self._match_saved(active.scratch, rows, active.statuses)
+        matcher = await self._match_saved(active.scratch, rows, active.statuses)
         await in_slices(active.previous.find_rows(rows, active.statuses))
         await count_saved(active.spending, active.scratch, active.statuses.all_spans())
-        return claims
+        return matcher
 
     async def _match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
         """Match saved lines with rows."""
-        claims = ResumeMatcher(rows, statuses)
-        await in_slices(claims.of(scratch.recover()))
-        if statuses.saved_count or claims.unclaimed:
+        matcher = ResumeMatcher(rows, statuses)
+        await in_slices(matcher.match(scratch.recover()))
+        if statuses.saved_count or matcher.unclaimed:
             log.info(
                 "%s: %d of %d rows are saved already; %d saved rows belong to other input or settings",
                 scratch.path,
                 statuses.saved_count,
                 len(rows),
-                claims.unclaimed,
+                matcher.unclaimed,
             )
-        return claims
+        return matcher
