@@ -47,11 +47,11 @@ class GeminiEventDecoder:
             return
         try:
             error, piece = data.get("error"), read_piece(data)
+            self._add_others(data)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise unreadable(event, problem) from None
         if error:
             self.end.report_error(error_in(error, event.data.encode()))
-        self._add_others(data)
         if piece.text or piece.reasoning or piece.calls:
             self.end.add_part(piece.finish)
         else:

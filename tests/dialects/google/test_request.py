@@ -773,7 +773,10 @@ def test_stream_without_a_finish_reason_is_truncated(events: list[Json]) -> None
     assert (caught.value.error_type, caught.value.is_retryable) == (InferenceErrorType.CONNECTION, True)
 
 
-@pytest.mark.parametrize("event", ["", "{", "5", "[1]", answer({"functionCall": {}})])
+SECOND_UNREADABLE: Json = {"candidates": [{"index": 1, "content": True}]}
+
+
+@pytest.mark.parametrize("event", ["", "{", "5", "[1]", answer({"functionCall": {}}), SECOND_UNREADABLE])
 def test_unreadable_event_is_retryable(event: Json | str) -> None:
     check_that_it_is_retryable(deltas_of, event, "has an event")
 
