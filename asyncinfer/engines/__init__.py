@@ -1,0 +1,1 @@
+"""Engines: models in this process or behind an API, and the methods that answer conversations with them."""

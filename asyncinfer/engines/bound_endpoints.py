@@ -13,7 +13,7 @@ from asyncinfer.types.stream import StreamDelta
 
 
 class BoundEndpoints(BoundEngine):
-    """One bound engine for each endpoint. `at` returns that of the endpoint for which a permit is.
+    """One bound engine for each endpoint. `at` returns the one of the endpoint that a permit is for.
 
     Args:
         endpoints: In the order of their numbers.

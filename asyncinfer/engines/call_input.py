@@ -195,7 +195,7 @@ def absolute_path(given: str | Path | None, setting: str) -> Path | None:
     """The absolute path, so that a later change of the working directory has no effect. `~` is the user's home.
 
     Raises:
-        ConfigError: no file can have this path.
+        ConfigError: No file can have this path.
     """
     if given is None:
         return None

@@ -68,7 +68,7 @@ class EngineHooks(ABC):
         return self._remote_params.num_workers if self._remote_params is not None else 1
 
     def _new_endpoint(self) -> PermitSource:
-        """The state that all calls share."""
+        """The controller of the endpoint, which all calls share: how many requests are in flight, and how fast."""
         return Endpoint(self._concurrency(), self._remote_params)
 
     async def _model_for(self, call: ModelParams) -> ModelParams:

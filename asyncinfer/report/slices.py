@@ -48,7 +48,7 @@ class TimeSlice(BaseModel):
 
 
 class TimeSlices(BaseModel):
-    """The slices of a run, from its begin. Each takes `seconds`."""
+    """The slices of a run, from its start. Each takes `seconds`."""
 
     seconds: float = _SHORTEST
     slices: list[TimeSlice] = Field(default_factory=list[TimeSlice])

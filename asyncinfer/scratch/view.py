@@ -18,7 +18,7 @@ from asyncinfer.types.paths import PATH_ERRORS, open_regular, os_error_text
 
 
 class RowFile:
-    """A file of rows, from its begin. Blocks.
+    """A file of rows, from its start. Blocks.
 
     Args:
         path: The file. If it does not exist, or if a run that will write it is in progress, the scratch file of that
