@@ -83,10 +83,12 @@ if TYPE_CHECKING:
         FileInfo,
         FileListResponse,
     )
-    from asyncinfer.types.conversation import ContentItem, Conversation, ConversationLike, Message, Role, Type
+    from asyncinfer.types.content import ContentItem, Type
+    from asyncinfer.types.conversation import Conversation, ConversationLike
     from asyncinfer.types.costs import RunCost
     from asyncinfer.types.estimates import Estimate, Interval
     from asyncinfer.types.finish_reason import FinishReason
+    from asyncinfer.types.message import Message, Role
     from asyncinfer.types.results import (
         CommonFailure,
         EndpointSummary,
@@ -239,12 +241,12 @@ _MODULES = {
     "BatchStatus": "asyncinfer.types.batch",
     "FileInfo": "asyncinfer.types.batch",
     "FileListResponse": "asyncinfer.types.batch",
-    "ContentItem": "asyncinfer.types.conversation",
+    "ContentItem": "asyncinfer.types.content",
     "Conversation": "asyncinfer.types.conversation",
     "ConversationLike": "asyncinfer.types.conversation",
-    "Message": "asyncinfer.types.conversation",
-    "Role": "asyncinfer.types.conversation",
-    "Type": "asyncinfer.types.conversation",
+    "Message": "asyncinfer.types.message",
+    "Role": "asyncinfer.types.message",
+    "Type": "asyncinfer.types.content",
     "FinishReason": "asyncinfer.types.finish_reason",
     "CommonFailure": "asyncinfer.types.results",
     "EndpointSummary": "asyncinfer.types.results",

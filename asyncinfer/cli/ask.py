@@ -21,8 +21,10 @@ from asyncinfer.config.variables import escaped
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError, RequestError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason, finish_reason_of
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.paths import expanded, read_text
 
 _WAITS_FOR_STDIN = "Waiting for the end of stdin. If the question has no piped text, give --no-stdin or < /dev/null."

@@ -17,7 +17,9 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import RequestError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 
 _COMMAND_NAMES = ("/exit", "/help", "/quit", "/reset")
 _COMMANDS = "/reset starts a new chat, /exit or /quit ends the program, /help shows this text."

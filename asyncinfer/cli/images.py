@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.cli.pdf_pages import pdf_pages
 from asyncinfer.engines.local.image_fetch import ImageFetcher
-from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.files import local_path, read_file
 from asyncinfer.types.paths import expanded
 

@@ -11,7 +11,8 @@ from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import Kind, arrow_type
 from asyncinfer.data.json_values import json_text
 from asyncinfer.data.schema_fields import fields_of, fitting
-from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message
 
 _ANSWER, _REASON = "answer", "finish_reason"
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")

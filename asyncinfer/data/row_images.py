@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from typing import Any, cast
 
 from asyncinfer.errors import InputError
-from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.content import ContentItem, Type
 
 _URLS = ("http://", "https://", "data:")
 

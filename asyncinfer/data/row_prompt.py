@@ -14,7 +14,9 @@ from asyncinfer.data.json_values import as_json
 from asyncinfer.data.openai_batch import conversation_of_request
 from asyncinfer.data.row_images import image_items
 from asyncinfer.errors import InputError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 
 MESSAGES = "messages"
 # The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from asyncinfer.dialects.image_conversion import CONVERTIBLE, converted
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import FILE_PATHS, ContentItem
+from asyncinfer.types.content import FILE_PATHS, ContentItem
 from asyncinfer.types.media_types import HEIC, PDF, sniffed_type, standard_type
 
 # The images that OpenAI, Anthropic and Bedrock document, and those that Google documents, in November 2026.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from asyncinfer.types.conversation import ContentItem, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.message import Message, Role
 
 IsAccepted = Callable[[ContentItem], bool]
 # The text of a result that has only files.

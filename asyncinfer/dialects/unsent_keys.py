@@ -6,7 +6,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolDefinition
 
 Warn = Callable[[str], None]

@@ -22,7 +22,8 @@ from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.answer_store import DEFAULT_PATH
 from asyncinfer.scratch.atomic import as_config_error
-from asyncinfer.types.conversation import Conversation, ConversationLike, Message
+from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.message import Message
 from asyncinfer.types.paths import expanded
 
 # The settings that need a run.

@@ -12,7 +12,9 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.base import BaseInferenceEngine
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import AsyncInferError, InputError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,8 @@ from asyncinfer.errors import ScratchError
 from asyncinfer.report.record import Sample, SampleMessage
 from asyncinfer.run.recording import RecordedRun
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message
 
 _SAMPLES = 8
 # The longest conversation (bytes) that is read, the most messages of a sample, and the characters of a message.

@@ -16,9 +16,10 @@ import anyio
 from asyncinfer.aio.limiters import ROWS
 from asyncinfer.run.answer_model import AnswerModel, InvalidValueError
 from asyncinfer.types.answer import REFUSAL, VALIDATION_RETRIES, Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.correction import Correction
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.run_errors import InvalidAnswerError
 from asyncinfer.types.usage import Usage, UsageSum
 

@@ -19,9 +19,10 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import ObservedLimits
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.correction import Correction
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message
 from asyncinfer.types.run_errors import InvalidAnswerError
 from asyncinfer.types.stream import StreamDelta
 

@@ -11,7 +11,8 @@ from pydantic_core import from_json
 
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.format import UNREADABLE, is_readable
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 
 # `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
 _validate_json = Conversation.__pydantic_validator__.validate_json

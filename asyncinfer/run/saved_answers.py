@@ -13,7 +13,8 @@ from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
 from asyncinfer.scratch.keys import row_id
 from asyncinfer.types.answer import ANSWER_METADATA
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.paths import os_error_text
 
 log = logging.getLogger("asyncinfer")

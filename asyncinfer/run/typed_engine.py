@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from asyncinfer.run.bound_engine import BoundEngine, ObservedLimits
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 
 

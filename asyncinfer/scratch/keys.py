@@ -14,8 +14,10 @@ from pydantic_core import to_json
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
 from asyncinfer.scratch.index import KEY_BYTES
 from asyncinfer.scratch.model_files import ModelFile
-from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
+from asyncinfer.types.content import FILE_PATHS, ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import read_file
+from asyncinfer.types.message import Message
 
 
 class RowKeys:

@@ -16,7 +16,7 @@ from asyncinfer.dialects.fields import as_object
 from asyncinfer.dialects.sent_back import plain_fields
 from asyncinfer.serve.api_errors import ApiError, bad_request
 from asyncinfer.serve.kept_fields import kept_fields, kept_of_call
-from asyncinfer.types.conversation import Type
+from asyncinfer.types.content import Type
 
 Json = dict[str, Any]
 # OpenAI's name for the author of the instructions.

@@ -13,7 +13,8 @@ from asyncinfer.serve.chat_messages import read_message, read_tool
 from asyncinfer.serve.kept_fields import image_count
 from asyncinfer.serve.settings import ServerSettings
 from asyncinfer.serve.url_policy import check_url
-from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation
+from asyncinfer.types.content import FILE_PATHS, ContentItem
+from asyncinfer.types.conversation import Conversation
 
 
 async def read_conversation(messages: Any, tools: Any, settings: ServerSettings) -> Conversation:

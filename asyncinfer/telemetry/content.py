@@ -17,9 +17,11 @@ from asyncinfer.telemetry.attributes import (
     TOOL_DEFINITIONS,
     Attributes,
 )
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.masking import mask_options
+from asyncinfer.types.message import Message, Role
 
 
 def input_attributes(conversation: Conversation) -> Attributes:

@@ -26,8 +26,10 @@ The helpers do no work of a run. They know no engine and no provider:
 
 from asyncinfer.errors import InferenceErrorType
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import ContentItem, ContentItemCounts, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, ContentItemCounts, Type
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.results import (
     FailureDetail,
     InferenceResult,

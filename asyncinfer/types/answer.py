@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.markdown import message_markdown, table
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.short_repr import ShortRepr
 from asyncinfer.types.stream import StreamDelta, joined
 from asyncinfer.types.tools import ToolCall

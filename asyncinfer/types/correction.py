@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message
 from asyncinfer.types.usage import Usage
 
 

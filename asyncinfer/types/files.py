@@ -7,7 +7,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from asyncinfer.errors import UnreadableFileError
-from asyncinfer.types.conversation import FILE_PATHS, ContentItem, Conversation, Message
+from asyncinfer.types.content import FILE_PATHS, ContentItem
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message
 from asyncinfer.types.paths import PATH_ERRORS, NotAFileError, exists, open_regular, os_error_text
 
 # The largest file (bytes). No API accepts more in one request.

@@ -17,7 +17,9 @@ from asyncinfer.types.media_types import sniffed_type
 from asyncinfer.types.short_repr import data_label
 
 if TYPE_CHECKING:
-    from asyncinfer.types.conversation import ContentItem, Conversation, Message
+    from asyncinfer.types.content import ContentItem
+    from asyncinfer.types.conversation import Conversation
+    from asyncinfer.types.message import Message
     from asyncinfer.types.tools import ToolCall
 
 # The images that all browsers show, and the largest one (bytes) that is put into a notebook.

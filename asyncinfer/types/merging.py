@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.message import Message
 
 IsSent = Callable[[str], bool]
 

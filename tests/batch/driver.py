@@ -20,8 +20,9 @@ from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.providers.provider import Provider
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchInfo
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.message import Message, Role
 
 T = TypeVar("T")
 

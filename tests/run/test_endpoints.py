@@ -36,8 +36,9 @@ from asyncinfer.engines.bound_endpoints import BoundEndpoints
 from asyncinfer.errors import ErrorScope
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from tests.control.errors import connection_lost, fault, quota, rejected
 from tests.control.simulation import TokenBucket, steady
 from tests.fakes import SimpleEngine, answer_to, question, questions, refusal, timeout, write_jsonl

@@ -18,7 +18,8 @@ from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import ContentItem, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import FunctionDefinition, ToolCall, ToolDefinition
 
 Json = dict[str, Any]

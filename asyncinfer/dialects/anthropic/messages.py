@@ -32,8 +32,9 @@ from asyncinfer.dialects.response_metadata import NAMES, description, metadata_o
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 from asyncinfer.types.usage import Usage
 

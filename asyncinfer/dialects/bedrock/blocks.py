@@ -20,7 +20,9 @@ from asyncinfer.dialects.tools import arguments_of, portable_id
 from asyncinfer.dialects.turns import Block, Turn, is_blank, is_blank_text, merged_turns, without_trailing_space
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 
 _IDS = re.compile("[a-zA-Z0-9_.:-]{1,64}")

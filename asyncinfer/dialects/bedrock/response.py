@@ -16,8 +16,8 @@ from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 from asyncinfer.types.usage import Usage
 

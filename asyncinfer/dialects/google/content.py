@@ -19,8 +19,10 @@ from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
 from asyncinfer.dialects.tools import arguments_of
 from asyncinfer.dialects.turns import Turn, is_blank, merged_turns
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.media_types import PDF
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall, ToolDefinition
 
 _ROLES = {"assistant": "model"}

@@ -32,9 +32,11 @@ from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.tool_results import has_files_in_results
 from asyncinfer.errors import ConfigError, invalid_request
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import masked_if_secret
+from asyncinfer.types.message import Message
 from asyncinfer.types.stream import StreamDelta
 
 PATH = "/chat/completions"

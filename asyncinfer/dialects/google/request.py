@@ -17,7 +17,8 @@ from asyncinfer.dialects.http import HEADERS, json_body
 from asyncinfer.dialects.media import GOOGLE_IMAGES, file_of
 from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.unsent_keys import SentKeys
-from asyncinfer.types.conversation import ContentItem, Conversation
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest
 from asyncinfer.types.media_types import PDF
 

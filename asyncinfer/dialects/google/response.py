@@ -17,9 +17,9 @@ from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.openai.response import error_in
 from asyncinfer.dialects.response_metadata import logprobs_metadata, metadata_of
 from asyncinfer.types.answer import CHOICES, LOGPROBS, Completion, choice_fields
-from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.message import Message, Role
 
 
 def decode(response: HttpResponse) -> Completion:

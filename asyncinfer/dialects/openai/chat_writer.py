@@ -14,8 +14,9 @@ from typing import Any
 from asyncinfer.dialects.http import as_response_json
 from asyncinfer.dialects.media import InlineFile, media_type, to_base64
 from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
-from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.content import ContentItem
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta
 from asyncinfer.types.tools import additional_keys
 from asyncinfer.types.usage import Usage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncinfer.dialects.media import InlineFile, file_of
 from asyncinfer.dialects.openai.quirks import Files, Quirks
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import ContentItem
+from asyncinfer.types.content import ContentItem
 
 
 def accepted_file(item: ContentItem, quirks: Quirks, *, accepts_document_urls: bool = False) -> InlineFile | str:

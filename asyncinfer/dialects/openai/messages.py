@@ -19,9 +19,11 @@ from asyncinfer.dialects.tool_results import with_files_after_results
 from asyncinfer.dialects.tools import short_id
 from asyncinfer.dialects.turns import is_blank_text, kept_places
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS, SentKeys
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.media_types import PDF
 from asyncinfer.types.merging import merged_messages
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]

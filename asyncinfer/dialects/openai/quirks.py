@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from asyncinfer.dialects.media import IMAGES
-from asyncinfer.types.conversation import Role
+from asyncinfer.types.message import Role
 
 # Name prefixes of OpenAI's reasoning models.
 OPENAI_REASONING_MODELS = ("o1", "o3", "o4", "gpt-5", "gpt-6")

@@ -30,8 +30,8 @@ from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_m
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
 from asyncinfer.types.answer import CHOICES, REFUSAL, Completion, choice_fields
-from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.usage import Usage
 
 

@@ -13,8 +13,8 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.stepper import Emit
 from asyncinfer.engines.local.text_stream import TextStream
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.usage import Usage
 

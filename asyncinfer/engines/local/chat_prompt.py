@@ -15,8 +15,9 @@ from asyncinfer.config import ModelParams
 from asyncinfer.dialects.unsent_keys import OF_ANSWERS
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, RequestError, invalid_request
-from asyncinfer.types.conversation import ContentItem, Message
+from asyncinfer.types.content import ContentItem
 from asyncinfer.types.merging import merged_messages
+from asyncinfer.types.message import Message
 from asyncinfer.types.paths import expanded, is_file, read_text
 from asyncinfer.types.tools import ToolCall
 

@@ -13,8 +13,10 @@ from asyncinfer.dialects.pillow import open_image, why
 from asyncinfer.engines.local.image_fetch import ImageFetcher
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import InputError, invalid_request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import with_files
+from asyncinfer.types.message import Message
 
 # All images of a conversation are in memory at the same time. Together, they may have this many times the
 # pixels of one.

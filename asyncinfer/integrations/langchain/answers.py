@@ -17,7 +17,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from asyncinfer.integrations.langchain.content import blocks_to_show
 from asyncinfer.integrations.langchain.passthrough import kwargs_of_delta, kwargs_of_message, reasoning_blocks
 from asyncinfer.types.answer import LOGPROBS
-from asyncinfer.types.conversation import Conversation, Message
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message
 from asyncinfer.types.stream import StreamDelta
 
 # Under this name LangChain finds the function that turns an answer into content blocks.

@@ -14,7 +14,7 @@ from typing import Any, cast
 from langchain_core.messages import BaseMessage
 
 from asyncinfer.errors import InputError
-from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.media_types import PDF, sniffed_type
 
 Block = Mapping[str, Any]

@@ -14,7 +14,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from asyncinfer.errors import InputError
 from asyncinfer.integrations.langchain.content import Block, blocks_of, content_of
 from asyncinfer.integrations.langchain.passthrough import passthrough_of
-from asyncinfer.types.conversation import ContentItem, Message, Role
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 _ROLES = {role.value: role for role in Role if role is not Role.TOOL} | {"human": Role.USER, "ai": Role.ASSISTANT}

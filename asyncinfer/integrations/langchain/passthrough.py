@@ -20,7 +20,7 @@ from asyncinfer.integrations.passthrough import (
     redacted_block,
     thinking_block,
 )
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.message import Message
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import additional_keys
 

@@ -24,7 +24,7 @@ from pydantic_ai.models import download_item
 
 from asyncinfer.integrations.pydantic_ai.compat import is_text_like_media_type
 from asyncinfer.providers.features import Feature
-from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.media_types import PDF
 
 

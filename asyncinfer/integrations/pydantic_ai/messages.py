@@ -28,7 +28,7 @@ from pydantic_ai.messages import (
 from asyncinfer.integrations.pydantic_ai.compat import sendable_parts
 from asyncinfer.integrations.pydantic_ai.content import ContentEncoder
 from asyncinfer.integrations.pydantic_ai.thinking import call_of, thinking_fields
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 
 # Whether the passthrough data of a part of an earlier answer may be sent to this engine.

@@ -14,8 +14,9 @@ from pydantic_ai.usage import RequestUsage
 
 from asyncinfer.integrations.pydantic_ai.compat import split_content_into_text_and_thinking
 from asyncinfer.integrations.pydantic_ai.thinking import passthrough_details, thinking_of
-from asyncinfer.types.conversation import ContentItem, Message, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message
 from asyncinfer.types.tools import ToolCall, additional_keys
 
 _FINISH_REASONS: dict[FinishReason, AgentFinishReason] = {

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic_ai.messages import ThinkingPart, ToolCallPart
 
 from asyncinfer.integrations.passthrough import REDACTED, THINKING_BLOCKS, redacted_block, thinking_block
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.message import Message
 from asyncinfer.types.tools import ToolCall
 
 # The key of `provider_details` with the additional keys of the message, or of the tool call.

@@ -28,7 +28,7 @@ from asyncinfer.dialects.openai.quirks import (
 from asyncinfer.dialects.openai.responses.request import OPENAI_RESPONSES_MODELS, ResponsesQuirks
 from asyncinfer.providers.auth import Key
 from asyncinfer.providers.provider import Provider
-from asyncinfer.types.conversation import Role
+from asyncinfer.types.message import Role
 
 _NO_PENALTIES_NOR_STOPS = frozenset({"frequency_penalty", "presence_penalty", "stop_strings"})
 

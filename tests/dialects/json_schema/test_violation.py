@@ -14,8 +14,9 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import FunctionCall, ToolCall
 
 if find_spec("jsonschema") is None or find_spec("regex") is None:

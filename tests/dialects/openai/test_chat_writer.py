@@ -17,9 +17,10 @@ from asyncinfer.dialects.openai.response import decode
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
 from asyncinfer.dialects.sse import SSEStreamDecoder
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import ContentItem, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 from asyncinfer.types.tools import FunctionCall, ToolCall
 from asyncinfer.types.usage import Usage

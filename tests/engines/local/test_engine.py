@@ -24,8 +24,9 @@ from asyncinfer.engines.local.watchdog import Watchdog, WatchdogTimeouts
 from asyncinfer.errors import ConfigError, EngineDeadError, InferenceErrorType, RequestError
 from asyncinfer.run.bound_engine import ObservedLimits
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 from tests.fakes import bound
 

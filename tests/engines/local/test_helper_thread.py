@@ -15,7 +15,8 @@ from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
 from asyncinfer.errors import EngineDeadError, InferenceErrorType, RequestError
-from asyncinfer.types.conversation import Conversation, Message, Role
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 from tests.engines.local.test_engine import Counter, CountingEngine
 from tests.fakes import bound

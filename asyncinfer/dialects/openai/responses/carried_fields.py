@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 
 from asyncinfer.dialects.fields import as_object, checked_depth, members_of, object_at
 from asyncinfer.dialects.openai.responses.output_reader import OUTPUT_ITEMS, REASONING, REASONING_ITEMS
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.message import Message
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from asyncinfer.dialects.fields import as_object, given_fields
 from asyncinfer.dialects.media import InlineFile, is_data_url
 from asyncinfer.dialects.openai.files import accepted_file
 from asyncinfer.dialects.openai.quirks import Quirks
-from asyncinfer.types.conversation import ContentItem, Type
+from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.media_types import PDF
 
 Json = dict[str, Any]

@@ -16,7 +16,7 @@ from asyncinfer.dialects.openai.responses.answer_items import check_parts, is_of
 from asyncinfer.dialects.openai.responses.carried_fields import CarriedReader, is_carrier, with_carried
 from asyncinfer.dialects.openai.responses.content import read_content
 from asyncinfer.dialects.openai.responses.output_reader import CALL, MESSAGE, REASONING, answer_message, messages_in
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.message import Message, Role
 
 Item = Mapping[str, Any]
 _ROLES = {"user": Role.USER, "system": Role.SYSTEM, "developer": Role.SYSTEM}

@@ -29,8 +29,8 @@ from asyncinfer.dialects.openai.responses.output_reader import (
 from asyncinfer.dialects.openai.responses.tools import TOOL_KEYS
 from asyncinfer.dialects.unsent_keys import SentKeys
 from asyncinfer.errors import invalid_request
-from asyncinfer.types.conversation import Message, Role
 from asyncinfer.types.merging import merged_messages
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]

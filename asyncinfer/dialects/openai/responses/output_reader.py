@@ -22,7 +22,7 @@ from asyncinfer.dialects.fields import as_count, as_object, checked_depth, given
 from asyncinfer.dialects.finish_reasons import Finish, without_cut_call
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.answer import REFUSAL
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall
 
 Json = dict[str, Any]

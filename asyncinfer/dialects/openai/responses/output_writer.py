@@ -14,8 +14,8 @@ from asyncinfer.dialects.openai.responses.input_writer import call_item, is_whol
 from asyncinfer.dialects.openai.responses.output_reader import ANNOTATIONS, CALL, MESSAGE, PHASE, REASONING, messages_in
 from asyncinfer.dialects.openai.responses.status import COMPLETED, INCOMPLETE
 from asyncinfer.types.answer import LOGPROBS, REFUSAL, Completion
-from asyncinfer.types.conversation import Message
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message
 from asyncinfer.types.usage import Usage
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from asyncinfer.engines.local.llama_cpp.compat import api, attach_log, unsuppres
 from asyncinfer.engines.local.llama_cpp.template import Template, compile_template
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, invalid_request
-from asyncinfer.types.conversation import Message
+from asyncinfer.types.message import Message
 
 
 class TemplateSource(NamedTuple):

@@ -8,8 +8,10 @@ from typing import Any
 from asyncinfer.engines.local.chat_prompt import content_parts, text_content
 from asyncinfer.engines.local.images import decode_image
 from asyncinfer.engines.local.request import Request
-from asyncinfer.types.conversation import ContentItem, Conversation, Message
+from asyncinfer.types.content import ContentItem
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.merging import merged_messages
+from asyncinfer.types.message import Message
 
 
 def messages_of(conversation: Conversation, *, takes_images: bool) -> list[dict[str, Any]]:

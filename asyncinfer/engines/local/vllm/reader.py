@@ -8,7 +8,7 @@ from typing import Any
 
 from asyncinfer.engines.local import tool_calls
 from asyncinfer.engines.local.text_stream import TextStream
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import FunctionCall, ToolCall
 

@@ -21,7 +21,9 @@ from asyncinfer.engines.local.llama_cpp.options import check_experts
 from asyncinfer.engines.local.llama_cpp.sampler import Sampler, Sampling
 from asyncinfer.engines.local.structured.guide import Guide
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.run_errors import InferenceFailedError
 from tests.asking import (
     CITY_TOKENS,

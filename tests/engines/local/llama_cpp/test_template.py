@@ -8,7 +8,7 @@ import pytest
 
 from asyncinfer.engines.local.llama_cpp.template import compile_template
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.conversation import Message, Role
+from asyncinfer.types.message import Message, Role
 
 if find_spec("llama_cpp") is None:
     pytest.skip("needs the extra llamacpp", allow_module_level=True)

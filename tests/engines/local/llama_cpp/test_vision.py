@@ -22,7 +22,8 @@ from asyncinfer.engines.local.gguf import find_local
 from asyncinfer.engines.local.llama_cpp import compat as compat
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.errors import ConfigError
-from asyncinfer.types.conversation import Conversation, Role
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Role
 from tests.asking import config, refusal, said
 from tests.smollm2 import ONE_THREAD, PACKAGED
 from tests.tiny_gguf import projector, text_model

@@ -26,7 +26,9 @@ from asyncinfer.engines.local.chat_prompt import template_names
 from asyncinfer.engines.local.vllm.engine import VLLMInferenceEngine
 from asyncinfer.engines.local.vllm.model import VllmModel
 from asyncinfer.errors import ConfigError, EngineDeadError
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.run_errors import InferenceFailedError
 from tests import tiny_models
 from tests.asking import (

@@ -16,8 +16,10 @@ from asyncinfer.engines.local.vllm.reader import AnswerReader
 from asyncinfer.engines.local.vllm.stepper import VllmStepper
 from asyncinfer.errors import RequestError
 from asyncinfer.types.answer import Completion
-from asyncinfer.types.conversation import ContentItem, Conversation, Message, Role, Type
+from asyncinfer.types.content import ContentItem, Type
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
+from asyncinfer.types.message import Message, Role
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.tools import ToolDefinition
 
