@@ -139,6 +139,15 @@ class Driver:
             raise RequestError(str(error), error_type=InferenceErrorType.CONNECTION, is_retryable=True) from None
 
 
+async def check_pages_of_jobs(driver: Driver, folder: Path, *, jobs: int, page: int) -> None:
+    """Submit jobs, and check that two pages of the list have each of them once, newest first."""
+    ids = [await driver.submit(folder, questions("a"), tag=f"asyncinfer-{number}") for number in range(jobs)]
+    first = await driver.run(driver.dialect.listing(driver.context, None, page))
+    second = await driver.run(driver.dialect.listing(driver.context, first.last_id, page))
+    assert [job.id for job in first.batches + second.batches] == ids[::-1]
+    assert (first.has_more, second.has_more) == (True, False)
+
+
 def write_job(
     batch: BatchDialect,
     context: BatchContext,

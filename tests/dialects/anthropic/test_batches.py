@@ -18,7 +18,7 @@ from asyncinfer.errors import RequestError
 from asyncinfer.providers.rows.model_makers import ANTHROPIC
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchStatus
-from tests.batch.driver import Driver, questions, texts, write_job
+from tests.batch.driver import Driver, check_pages_of_jobs, questions, texts, write_job
 from tests.batch.fakes.anthropic import KEY, FakeAnthropicBatches, finish
 from tests.batch.fakes.jobs import START, Outcome
 from tests.batch.fakes.json_values import json_values
@@ -114,12 +114,7 @@ async def test_cancelled_job_goes_on_until_it_has_ended(tmp_path: Path) -> None:
 
 async def test_jobs_are_listed_page_by_page(tmp_path: Path) -> None:
     async with FakeAnthropicBatches() as api:
-        ours = driver(api)
-        ids = [await ours.submit(tmp_path, questions("a")) for _ in range(5)]
-        first = await ours.run(ours.dialect.listing(ours.context, None, 3))
-        second = await ours.run(ours.dialect.listing(ours.context, first.last_id, 3))
-        assert [job.id for job in first.batches + second.batches] == ids[::-1]
-        assert (first.has_more, second.has_more) == (True, False)
+        await check_pages_of_jobs(driver(api), tmp_path, jobs=5, page=3)
 
 
 async def test_job_whose_response_was_lost_is_among_those_that_may_be_it(tmp_path: Path) -> None:

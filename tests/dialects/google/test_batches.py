@@ -20,7 +20,7 @@ from asyncinfer.dialects.google.batches import answer, info
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.rows.cloud_platforms import GOOGLE_GEMINI
 from asyncinfer.types.batch import BatchStatus
-from tests.batch.driver import Driver, questions, texts, write_job
+from tests.batch.driver import Driver, check_pages_of_jobs, questions, texts, write_job
 from tests.batch.fakes.gemini import KEY, FakeGeminiBatches
 from tests.batch.fakes.jobs import START, Outcome
 from tests.batch.fakes.json_values import json_values
@@ -128,12 +128,7 @@ async def test_job_whose_response_was_lost_is_found_by_its_name(tmp_path: Path) 
 
 async def test_jobs_are_listed_page_by_page(tmp_path: Path) -> None:
     async with FakeGeminiBatches() as api:
-        ours = driver(api)
-        ids = [await ours.submit(tmp_path, questions("a")) for _ in range(3)]
-        first = await ours.run(ours.dialect.listing(ours.context, None, 2))
-        second = await ours.run(ours.dialect.listing(ours.context, first.last_id, 2))
-        assert [job.id for job in first.batches + second.batches] == ids[::-1]
-        assert (first.has_more, second.has_more) == (True, False)
+        await check_pages_of_jobs(driver(api), tmp_path, jobs=3, page=2)
 
 
 async def test_cancelled_job(tmp_path: Path) -> None:
