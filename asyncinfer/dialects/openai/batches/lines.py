@@ -12,10 +12,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from asyncinfer.dialects.batch import BatchAnswer
+from asyncinfer.dialects.batch_fields import line_object
 from asyncinfer.dialects.batch_steps import BatchContext
 from asyncinfer.dialects.fields import as_count, as_object
 from asyncinfer.dialects.http import as_response_json, error_within
-from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.openai.batches.fields import first_text, required_id
 from asyncinfer.dialects.openai.batches.quirks import BatchQuirks
 from asyncinfer.errors import InferenceErrorType, RequestError
@@ -48,11 +48,7 @@ def answer(line: bytes) -> BatchAnswer:
     Raises:
         RequestError: The line is not an object with a `custom_id`.
     """
-    try:
-        value = read_json(line)
-    except ValueError as error:
-        raise malformed_response(f"has a line that is not JSON: {error}") from None
-    data = as_object(value)
+    data = line_object(line)
     custom_id = required_id(data, "custom_id")
     error = data.get("error")
     response = _response(data.get("response"))
