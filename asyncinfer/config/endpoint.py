@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from asyncinfer.config.base import Params, Positive
 from asyncinfer.config.cost import CostPerMillion
@@ -47,3 +47,20 @@ class EndpointParams(Params):
     """HTTP headers for this endpoint, in addition to those for all endpoints."""
     cost_per_million: CostPerMillion | None = None
     """US dollars per million tokens at this endpoint; null: as for all endpoints."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        """Accept a URL in place of a mapping."""
+        return {"api_url": value} if isinstance(value, str) else value
+
+
+if TYPE_CHECKING:
+    Endpoints = Accepts[list[EndpointParams], Sequence[EndpointParams | Mapping[str, Any] | str]]
+else:
+    Endpoints = list[EndpointParams]
+
+
+def no_endpoints() -> Any:
+    """Return the default of a field of endpoints."""
+    return []

@@ -16,6 +16,8 @@ HIDDEN = "<hidden>"
 _INDEX = re.compile(r"\[(\d+)\]")
 # Templates are always text. YAML would read `Summarise: {{ text }}` as a mapping.
 _TEXTS = frozenset(["input.prompt", "input.system", "input.delimiter"])
+# Groups of settings that a file may also give as one text: the beginning of their paths, and the setting that it is.
+_SHORT_FORMS = {"remote_params.endpoints.": "api_url"}
 
 
 def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -67,11 +69,18 @@ def _with_value(data: Any, parts: list[str], value: Any, path: str) -> Any:
     head, *rest = parts
     if isinstance(data, list):
         return _with_element(cast(list[Any], data), head, rest, value, path)
+    if isinstance(data, str) and (setting := _short_form_of(path)) is not None:
+        data = {setting: data}
     if data is not None and not isinstance(data, dict):
         raise ConfigError(f"override {path}: the value above {head!r} is a single value, not a group of settings")
     group = cast(dict[Any, Any], data or {})
     key = next((key for key in group if str(key) == head), head)  # In a file, token ids are numbers.
     return {**group, key: _with_value(group.get(key), rest, value, path)}
+
+
+def _short_form_of(path: str) -> str | None:
+    """Return the setting that a text in place of a group stands for; None if the group has no short form."""
+    return next((setting for start, setting in _SHORT_FORMS.items() if path.startswith(start)), None)
 
 
 def _with_element(data: list[Any], head: str, rest: list[str], value: Any, path: str) -> list[Any]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from asyncinfer.config.base import Count, Fraction, Natural, NonNegative, Params, Positive
-from asyncinfer.config.endpoint import ApiKey, EndpointParams, HeaderValues, Url, no_headers
+from asyncinfer.config.endpoint import ApiKey, Endpoints, HeaderValues, Url, no_endpoints, no_headers
 from asyncinfer.config.row_key import Hashed, Unhashed
 from asyncinfer.types.field_types import NONE
 from asyncinfer.types.masking import without_credentials
@@ -101,9 +101,10 @@ class RemoteParams(Params):
     api: Hashed[Literal["chat", "responses"] | None] = None
     """The API of a server that has two: chat completions, or OpenAI's Responses API. null: as `api_url` ends; otherwise
     `responses` for models that only this API has, and `chat` for all others."""
-    endpoints: Unhashed[list[EndpointParams]] = Field(default_factory=list[EndpointParams])
-    """Several endpoints that serve the same model, in place of `api_url`. Rows go to the endpoint with most room; each
-    has limits of its own. They are not part of a row's key, so that a row has the same key whichever answers it."""
+    endpoints: Unhashed[Endpoints] = Field(default_factory=no_endpoints)
+    """Several endpoints that serve the same model, in place of `api_url`: the URL of each, or a mapping of its
+    settings. Rows go to the endpoint with most room; each has limits of its own. They are not part of a row's key, so
+    that a row has the same key whichever answers it."""
 
     def hashed_values(self) -> dict[str, Any]:
         """As in the base class. The URL is without credentials: user, password and query may contain a key."""

@@ -191,7 +191,7 @@ def test_wrong_endpoints_are_refused_with_advice(remote: str, message: str) -> N
 def test_wrong_override_of_a_shorter_list_is_refused_with_advice() -> None:
     text = "remote_params: {endpoints: [{api_url: 'http://a'}]}"
     with pytest.raises(ConfigError, match=r"override remote_params\.endpoints\.1: should be a mapping of settings"):
-        InferenceConfig.from_str(text, overrides=["remote_params.endpoints=[{api_url: 'http://b'}, 'http://c']"])
+        InferenceConfig.from_str(text, overrides=["remote_params.endpoints=[{api_url: 'http://b'}, 5]"])
 
 
 async def test_missing_key_is_reported_with_the_number_of_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
