@@ -31,7 +31,7 @@ from asyncinfer.errors import ErrorScope, RequestError
 
 # The numbers above.
 _REJECTIONS = 5
-_FAULTS, _ROWS, _IN_FLIGHT_PER_FAULT = 5, 3, 4
+FAULTS, _ROWS, _IN_FLIGHT_PER_FAULT = 5, 3, 4
 _STILL_SECONDS, _STILL_FACTOR = 30.0, 3.0
 # Seconds between two probes. The pause starts at `_FIRST_PAUSE` and doubles up to `_PAUSE`, and up to `_LONG_PAUSE`
 # once the endpoint has been put aside for `_LONG`.
@@ -79,7 +79,7 @@ class Aside:
     @property
     def is_failing(self) -> bool:
         """Whether the last attempts failed, and no attempt is in flight that may be answered."""
-        return self.is_in_doubt and self._faults >= _FAULTS and not self.in_flight
+        return self.is_in_doubt and self._faults >= FAULTS and not self.in_flight
 
     @property
     def rejects_rows(self) -> bool:
@@ -127,7 +127,7 @@ class Aside:
             self._faults += 1
             self._rows.add(row)
             self._doubt(now)
-            if len(self._rows) >= _ROWS and self._faults >= max(_FAULTS, in_flight // _IN_FLIGHT_PER_FAULT):
+            if len(self._rows) >= _ROWS and self._faults >= max(FAULTS, in_flight // _IN_FLIGHT_PER_FAULT):
                 self._put(now, str(error))
         elif not error.is_retryable and error.scope is ErrorScope.UNKNOWN:
             self._rejected(now, sent, error)

@@ -147,6 +147,9 @@ class EndpointGroup(PermitSource):
             return Alternative.NOW
         return Alternative.NONE if all(member.aside.is_refused for member in others) else Alternative.LATER
 
+    def is_aside(self, endpoint: int) -> bool:
+        return self._members[endpoint].aside.reason is not None
+
     def rejects_rows(self, endpoint: int) -> bool:
         return self._members[endpoint].aside.rejects_rows
 

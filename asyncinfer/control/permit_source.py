@@ -138,6 +138,10 @@ class PermitSource(ABC):
         """Whether another endpoint can answer a row that failed at this one."""
         return Alternative.NONE
 
+    def is_aside(self, endpoint: int) -> bool:
+        """Whether an endpoint is put aside, because it fails, refuses every row, or stands still."""
+        return False
+
     def rejects_rows(self, endpoint: int) -> bool:
         """Whether an endpoint has rejected the last rows, or all so far, so that the rows may not be the reason."""
         return False

@@ -114,17 +114,20 @@ class RetryPolicy:
         alternative: Alternative,
         *,
         at_once: bool,
+        is_free: bool,
         rejects_rows: bool,
         jitter: float,
     ) -> Retry:
         """Change the decision after `error` if another endpoint can answer the row.
 
-        An endpoint that fails, or that refuses every row, does not cost a row a retry. After a refusal because the
-        endpoint is busy, the row does not wait as long as the endpoint requested: others may have room.
+        An endpoint that is down, or that refuses every row, does not cost a row a retry. Any other failure uses up one,
+        whichever endpoint gets the row next. After a refusal because the endpoint is busy, the row does not wait as
+        long as the endpoint requested: others may have room.
 
         Args:
             retry: The decision for the endpoint alone.
             at_once: The row has not been sent to another endpoint often, so that no wait is needed.
+            is_free: The endpoint is or may be down, so that the row may leave it without using up a retry.
             rejects_rows: The endpoint rejects other rows too, so that this row may not be the reason.
             jitter: A random number in [0, 1).
         """
@@ -136,11 +139,14 @@ class RetryPolicy:
         if alternative is not Alternative.NOW:
             return retry
         if not error.is_retryable:
-            may_be_accepted = rejects_rows and at_once and error.scope is ErrorScope.UNKNOWN
+            may_be_accepted = rejects_rows and at_once and is_free and error.scope is ErrorScope.UNKNOWN
             return moved if may_be_accepted else retry
         if error.is_overload:
-            return Retry(is_final=False, after=backoff, spends=retry.spends and not retry.is_final)
-        return moved
+            is_final = retry.is_final and not is_free
+            return NO_RETRY if is_final else Retry(is_final=False, after=backoff, spends=retry.spends)
+        if is_free or retry.is_final:
+            return moved if is_free else NO_RETRY
+        return Retry(is_final=False, after=moved.after, spends=retry.spends)
 
     def backoff(self, spent: int, jitter: float) -> float:
         """The wait before retry number `spent` (from 0), in seconds."""

@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from asyncinfer.aio.tasks import foreign_code
+from asyncinfer.control.moves import Moves
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Alternative
 from asyncinfer.control.retry import NO_RETRY, FaultShare, Retry
@@ -36,7 +37,7 @@ class AttemptState(Protocol):
         is_suspect: An attempt failed although other rows were answered, so the conversation may be the reason.
         endpoint: The endpoint that got the latest attempt.
         answers_seen: How many answers it had given when that attempt failed.
-        moves: How often the conversation was sent to another endpoint because one had failed.
+        moves: How the conversation was sent to other endpoints because one had failed; None if that never happened.
         correction: What the model is told about its rejected answers; None if none was rejected.
     """
 
@@ -45,11 +46,12 @@ class AttemptState(Protocol):
     is_suspect: bool
     endpoint: int
     answers_seen: int
-    moves: int
+    moves: Moves | None
     correction: Correction | None
 
 
-# A row that fails at one endpoint after the other may be the reason. Per endpoint, it is sent on this often.
+# A row that fails at one endpoint after the other may be the reason why they are down. Per endpoint, it is sent on this
+# often.
 _MOVES = 6
 
 
@@ -179,6 +181,8 @@ class Attempts:
         if isinstance(error, InvalidAnswerError):
             return _after_rejection(row, error)
         semaphore, endpoint = access.semaphore, permit.endpoint
+        if row.moves is not None:
+            row.spent += row.moves.settle(semaphore.answers_of)
         answers, jitter = semaphore.answers_of(endpoint), self._jitter()
         retry = access.retry.decide(
             error,
@@ -190,8 +194,10 @@ class Attempts:
             fault_share=self._faults.share,
             jitter=jitter,
         )
-        if semaphore.size > 1 and row.moves < _MOVES * semaphore.size:
-            retry = self._elsewhere(access, endpoint, row, error, retry, jitter)
+        if semaphore.size > 1:
+            row.moves = moves = row.moves or Moves(semaphore.size)
+            if moves.count < _MOVES * semaphore.size:
+                retry = self._elsewhere(access, endpoint, row.spent, moves, error, retry, jitter)
         row.endpoint, row.answers_seen = endpoint, answers
         row.spent += retry.spends
         if retry.is_final and row.correction is not None:
@@ -199,20 +205,32 @@ class Attempts:
         return retry
 
     def _elsewhere(
-        self, access: EngineAccess, endpoint: int, row: AttemptState, error: RequestError, alone: Retry, jitter: float
+        self,
+        access: EngineAccess,
+        endpoint: int,
+        spent: int,
+        moves: Moves,
+        error: RequestError,
+        alone: Retry,
+        jitter: float,
     ) -> Retry:
         """The decision if other endpoints may answer the row. `alone`: the decision if there were no others."""
-        semaphore = access.semaphore
-        alternative = semaphore.alternative(endpoint)
-        retry = access.retry.elsewhere(
+        semaphore, policy = access.semaphore, access.retry
+        alternative, is_down = semaphore.alternative(endpoint), semaphore.is_aside(endpoint)
+        retry = policy.elsewhere(
             alone,
             error,
             alternative,
-            at_once=row.moves < semaphore.size,
+            at_once=moves.count < semaphore.size,
+            is_free=is_down or moves.may_leave(spent, policy.max_retries),
             rejects_rows=semaphore.rejects_rows(endpoint),
             jitter=jitter,
         )
-        row.moves += alternative is Alternative.NOW and retry is not alone and not error.is_overload
+        is_refusal = error.is_overload and not alone.is_final
+        if alternative is Alternative.NOW and retry is not alone and not retry.is_final and not is_refusal:
+            moves.add()
+            if not is_down and not retry.spends:
+                moves.leave(endpoint, semaphore.answers_of(endpoint))
         return retry
 
 
@@ -221,7 +239,7 @@ def _after_rejection(row: AttemptState, error: InvalidAnswerError) -> Retry:
     if error.correction is None:
         return NO_RETRY
     row.correction = error.correction
-    row.attempts, row.spent, row.is_suspect = 0, 0, False
+    row.attempts, row.spent, row.is_suspect, row.moves = 0, 0, False, None
     return Retry(is_final=False, spends=False)
 
 

@@ -81,6 +81,10 @@ class EndpointView:
         with self._lock:
             return self._endpoint.alternative(endpoint)
 
+    def is_aside(self, endpoint: int) -> bool:
+        """Whether an endpoint is put aside, because it fails, refuses every row, or stands still."""
+        return self._endpoint.is_aside(endpoint)
+
     def rejects_rows(self, endpoint: int) -> bool:
         """Whether an endpoint has rejected the last rows, or all so far, so that the rows may not be the reason."""
         return self._endpoint.rejects_rows(endpoint)

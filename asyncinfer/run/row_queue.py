@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from asyncinfer.aio.clock import Clock, wait_until
+from asyncinfer.control.moves import Moves
 from asyncinfer.run.rows import Row
 from asyncinfer.types.correction import Correction
 
@@ -26,7 +27,7 @@ class QueuedRow:
     is_suspect: bool = False
     endpoint: int = 0
     answers_seen: int = 0
-    moves: int = 0
+    moves: Moves | None = None
     correction: Correction | None = None
 
 

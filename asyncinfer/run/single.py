@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer.aio.clock import wait_until
+from asyncinfer.control.moves import Moves
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Cost
 from asyncinfer.control.run_end import FailurePattern, duration
@@ -47,7 +48,7 @@ class _CallState:
     is_suspect: bool = False
     endpoint: int = 0
     answers_seen: int = 0
-    moves: int = 0
+    moves: Moves | None = None
     correction: Correction | None = None
     is_final: bool = False
 

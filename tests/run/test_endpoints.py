@@ -100,6 +100,21 @@ class Hanging(Server):
             await self._clock.sleep(10_000.0)
 
 
+class Failing(Server):
+    """Fails one question, and answers all others. `failed`: when it did."""
+
+    def __init__(self, clock: QuickClock, question: str, failure: RequestError) -> None:
+        super().__init__(clock)
+        self._question, self._failure = question, failure
+        self.failed: list[float] = []
+
+    async def __call__(self, text: str) -> None:
+        await super().__call__(text)
+        if text == self._question:
+            self.failed.append(self._clock.now())
+            raise self._failure
+
+
 class _BoundServer(BoundEngine):
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -306,6 +321,26 @@ class TestRuns:
         assert result.failed_indices == [7]
         assert sum(len(server.asked) for server in servers) < 39 + 20
 
+    @pytest.mark.parametrize("error", [connection_lost(), fault(500), timeout()], ids=["connection", "500", "timeout"])
+    @pytest.mark.parametrize("retries", [1, 2, 5])
+    async def test_failing_row_gets_as_many_attempts_as_max_retries_allows_at_all_endpoints_together(
+        self, retries: int, error: RequestError, clock: QuickClock
+    ) -> None:
+        servers = [Failing(clock, "question 7", error) for _ in range(6)]
+        async with passing(clock):
+            result = await Servers(clock, *servers, workers=5, max_retries=retries).ainfer_partial(questions(1000))
+        assert result.failed_indices == [7]
+        assert sum(len(server.failed) for server in servers) == 1 + retries
+
+    async def test_failing_row_without_retries_gets_a_second_attempt_in_case_the_first_endpoint_was_down(
+        self, clock: QuickClock
+    ) -> None:
+        servers = [Failing(clock, "question 7", fault(500)) for _ in range(6)]
+        async with passing(clock):
+            result = await Servers(clock, *servers, workers=5, max_retries=0).ainfer_partial(questions(1000))
+        assert result.failed_indices == [7]
+        assert sum(len(server.failed) for server in servers) <= 2
+
     async def test_rows_do_not_wait_as_long_as_one_endpoint_requests(
         self, clock: QuickClock, config: InferenceConfig
     ) -> None:
@@ -428,6 +463,13 @@ class TestSingleCalls:
                 answered = await engine.agenerate(question("hello"))
                 assert answered.text == answer_to("hello")
                 assert clock.now() - began < 0.2
+
+    async def test_attempts_at_endpoints_that_answer_nothing_are_bounded(self, clock: QuickClock) -> None:
+        servers = [Failing(clock, "hello", fault(500)) for _ in range(6)]
+        async with passing(clock):
+            with pytest.raises(RequestError, match="broken"):
+                await Servers(clock, *servers, max_retries=2).agenerate(question("hello"))
+        assert sum(len(server.failed) for server in servers) <= len(servers) + 4 + 1 + 2
 
     async def test_single_calls_use_the_fallback_while_the_other_endpoint_is_dead(self, clock: QuickClock) -> None:
         dead, fallback = Server(clock, connection_lost()), Server(clock, fallback=True)
