@@ -41,6 +41,7 @@ class DistributedParams(Params):
     """How often in succession a replica may die without an answer. After that it is not restarted."""
     start_timeout: Unhashed[NonNegative] = 300.0
     """Seconds to wait until the cluster has a machine that is large enough for a replica. It may be one that an
-    autoscaler starts. Ray that is started on this machine has no other machine, so that is an error at once."""
+    autoscaler starts. Ray that is started on this machine has no other machine, so that is an error at once. A replica
+    that does not build its engine in this time, or in `heartbeat_timeout` if that is more, is killed and restarted."""
     heartbeat_timeout: Unhashed[Positive] = 120.0
-    """Seconds without a sign of life after which a replica is killed and restarted."""
+    """Seconds without a sign of life after which a replica that runs is killed and restarted."""

@@ -6,8 +6,9 @@ knows an engine only as something that builds, binds settings and closes (`Repli
 
 - `routing` decides which replica gets a row. It is pure.
 - `pool` holds the rows of one event loop until a replica answers them.
-- `client` exchanges rows and results with one replica, and gives its rows back if it dies.
+- `client` exchanges rows and results with one replica, and gives its rows back if it dies. `handle` is how it reaches
+  the replica.
 - `replica` is what runs in the other process, and `session` answers the rows of one client there.
 - `placement` knows whether there is room for replicas.
-- `ray_replicas` is the only module that imports Ray.
+- `ray_replicas` and `compat` are the only modules that import Ray.
 """

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Protocol, TypeGuard
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 from uuid import uuid4
 
 import anyio
 
+from asyncinfer.aio.clock import Clock, wait_until
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.distributed.handle import NoRoom, ReplicaGone, ReplicaHandle, ReplicaLost
 from asyncinfer.distributed.rows import Call, PendingRow
 from asyncinfer.distributed.session import MOST_CALLS
-from asyncinfer.distributed.wire import Answer, RowEvent, StreamEnd, decode_events, encode_rows, is_last
+from asyncinfer.distributed.wire import Answer, Opened, RowEvent, StreamEnd, decode_events, encode_rows, is_last
 from asyncinfer.errors import EngineConfigError, EngineDeadError, InferenceErrorType, error_str, invalid_request
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.stream import StreamDelta
 
 log = logging.getLogger("asyncinfer")
 
+T = TypeVar("T")
+
 # A replica answers within this part of the heartbeat timeout, even if there is no result.
 _BEATS_PER_TIMEOUT = 4
 # Waits while a replica is being restarted: the first and the longest (seconds).
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+
+
+class ClientLimits(NamedTuple):
+    """How long a client waits for its replica, and how often the replica may die.
+
+    Args:
+        heartbeat_timeout: Seconds without a sign of life after which the replica is killed and restarted.
+        start_timeout: Seconds for building the engine; at least `heartbeat_timeout` is given.
+        max_restarts: How often in succession the replica may die without an answer.
+    """
+
+    heartbeat_timeout: float
+    start_timeout: float
+    max_restarts: int
 
 
 class ClientOwner(Protocol):
@@ -59,19 +76,12 @@ class ClientOwner(Protocol):
 class ReplicaClient:
     """Sends rows to one replica and delivers what happens to them. Its task runs only while there is something to do.
 
-    Args:
-        heartbeat_timeout: Seconds without a sign of life after which the replica is killed and restarted.
-        max_restarts: How often in succession the replica may die without an answer.
-
     Attributes:
         rows: The rows that the replica works on, by their number.
     """
 
-    def __init__(
-        self, handle: ReplicaHandle, owner: ClientOwner, *, heartbeat_timeout: float, max_restarts: int
-    ) -> None:
-        self._handle, self._owner = handle, owner
-        self._heartbeat_timeout, self._max_restarts = heartbeat_timeout, max_restarts
+    def __init__(self, handle: ReplicaHandle, owner: ClientOwner, limits: ClientLimits, clock: Clock) -> None:
+        self._handle, self._owner, self._limits, self._clock = handle, owner, limits, clock
         self._id = uuid4().hex
         self._task: asyncio.Task[None] | None = None
         self._token: str | None = None
@@ -126,7 +136,7 @@ class ReplicaClient:
                 except ReplicaGone as gone:
                     self._lose(str(gone), is_gone=True)
                 except ReplicaLost as lost:
-                    self._lose(str(lost), is_gone=self._deaths >= self._max_restarts)
+                    self._lose(str(lost), is_gone=self._deaths >= self._limits.max_restarts)
         finally:
             self._task = None
             if self.rows and self._token is not None:  # The event loop ends.
@@ -144,7 +154,7 @@ class ReplicaClient:
         if self._token is not None:
             return True
         self._place = await self._wait_until_it_runs()
-        opened = await self._handle.open(self._id)
+        opened = await self._opened()
         if opened.problem is not None:
             self._refuse(f"{self._handle.name} on {self._place} cannot build the engine: {opened.problem}")
             return False
@@ -157,13 +167,65 @@ class ReplicaClient:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._handle.ping()
+                return await self._pinged()
             except ReplicaGone:
                 raise
             except ReplicaLost as lost:
                 log.debug("%s is not running: %s", self._handle.name, lost)
-            await anyio.sleep(pause)
+            await wait_until(anyio.Event(), self._clock, self._clock.now() + pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _pinged(self) -> str:
+        """Wait until the replica runs, and return the name of its machine.
+
+        Raises:
+            ReplicaLost: It died, or it started and gave no sign of life, and was killed.
+        """
+        async with task_group() as tasks:
+            tasks.start_soon(self._kill_if_it_hangs)
+            place = await self._handle.ping()
+            tasks.cancel_scope.cancel()
+        return place
+
+    async def _kill_if_it_hangs(self) -> None:
+        """Kill the replica once it has run for a whole heartbeat timeout. It may wait for room on a machine longer."""
+        timeout, had_started, has_started = self._limits.heartbeat_timeout, False, False
+        while not (had_started and has_started):
+            await wait_until(anyio.Event(), self._clock, self._clock.now() + timeout)
+            had_started, has_started = has_started, await self._handle.has_started()
+        self._handle.kill(restart=True)
+        self._deaths += 1
+        cause = f"it started, gave no sign of life for {timeout:g} s, and was killed"
+        log.warning("%s was lost: %s", self._handle.name, cause)
+        raise (ReplicaGone if self._deaths > self._limits.max_restarts else ReplicaLost)(cause)
+
+    async def _opened(self) -> Opened:
+        """Begin a session. A replica that does not build its engine in time is killed.
+
+        Raises:
+            ReplicaLost: It died, or was killed.
+        """
+        timeout = max(self._limits.start_timeout, self._limits.heartbeat_timeout)
+        try:
+            return await self._within(timeout, self._handle.open(self._id))
+        except TimeoutError:
+            self._handle.kill(restart=True)
+            cause = f"it did not build its engine in {timeout:g} s (distributed.start_timeout), and was killed"
+            raise ReplicaLost(cause) from None
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `work`.
+
+        Raises:
+            TimeoutError: There is none after this time. `work` is cancelled.
+        """
+        with anyio.CancelScope() as scope:
+            call_off = self._clock.call_later(seconds, scope.cancel)
+            try:
+                return await work
+            finally:
+                call_off()
+        raise TimeoutError
 
     def _refuse(self, why: str) -> None:
         """Stop for good: with these settings, no replica can run."""
@@ -180,7 +242,8 @@ class ReplicaClient:
         self._deaths += 1
         where = f"{self._handle.name} on {self._place}" if self._place else self._handle.name
         end = "it is not restarted" if is_gone else "Ray restarts it"
-        log.warning("%s was lost, and %s. Its %d rows go to other replicas. %s", where, end, len(rows), cause)
+        left = f" Its {len(rows)} rows go to other replicas." if rows else ""
+        log.warning("%s was lost, and %s.%s The reason: %s", where, end, left, cause)
         if is_gone:
             self._is_gone = True
             self._handle.kill(restart=False)
@@ -236,13 +299,15 @@ class ReplicaClient:
         return {number: settings[number] for number in new}
 
     async def _collect(self, token: str) -> Sequence[tuple[int, RowEvent]]:
-        with anyio.move_on_after(self._heartbeat_timeout):
-            data = await self._handle.collect(token, self._heartbeat_timeout / _BEATS_PER_TIMEOUT)
-            if data is None:
-                raise ReplicaLost("it was restarted")
-            return self._decoded(data)
-        self._handle.kill(restart=True)
-        raise ReplicaLost(f"it gave no sign of life for {self._heartbeat_timeout:g} s, and was killed")
+        timeout = self._limits.heartbeat_timeout
+        try:
+            data = await self._within(timeout, self._handle.collect(token, timeout / _BEATS_PER_TIMEOUT))
+        except TimeoutError:
+            self._handle.kill(restart=True)
+            raise ReplicaLost(f"it gave no sign of life for {timeout:g} s, and was killed") from None
+        if data is None:
+            raise ReplicaLost("it was restarted")
+        return self._decoded(data)
 
     def _decoded(self, data: bytes) -> Sequence[tuple[int, RowEvent]]:
         """The events, or ReplicaLost if they cannot be unpickled. Then no one knows which rows they belong to."""

@@ -38,6 +38,13 @@ class ReplicaHandle(Protocol):
         """
         ...
 
+    async def has_started(self) -> bool:
+        """Whether the process of the replica runs. False also if that is not known.
+
+        A replica that waits for room on a machine has not started.
+        """
+        ...
+
     async def open(self, client: str) -> Opened: ...
 
     async def submit(

@@ -7,7 +7,8 @@ import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from asyncinfer.distributed.client import ReplicaClient
+from asyncinfer.aio.clock import Clock, MonotonicClock
+from asyncinfer.distributed.client import ClientLimits, ReplicaClient
 from asyncinfer.distributed.handle import ReplicaHandle
 from asyncinfer.distributed.routing import Routing, prefix_of
 from asyncinfer.distributed.rows import MOST_DEATHS, Call, PendingRow
@@ -23,12 +24,15 @@ class ReplicaPool:
 
     Args:
         room: The most rows of one replica at the same time.
-        heartbeat_timeout: Seconds without a sign of life after which a replica is killed and restarted.
-        max_restarts: How often in succession a replica may die without an answer.
     """
 
     def __init__(
-        self, handles: Sequence[ReplicaHandle], *, room: int, heartbeat_timeout: float, max_restarts: int
+        self,
+        handles: Sequence[ReplicaHandle],
+        *,
+        room: int,
+        limits: ClientLimits,
+        clock: Clock | None = None,
     ) -> None:
         self._routing = Routing[ReplicaClient](room)
         self._numbers = itertools.count()
@@ -37,10 +41,8 @@ class ReplicaPool:
         # Rows that may be the reason why replicas die. Each replica gets one of them at a time.
         self._suspects: deque[PendingRow] = deque()
         self._dead: EngineDeadError | None = None
-        self._clients = [
-            ReplicaClient(handle, self, heartbeat_timeout=heartbeat_timeout, max_restarts=max_restarts)
-            for handle in handles
-        ]
+        clock = clock or MonotonicClock()
+        self._clients = [ReplicaClient(handle, self, limits, clock) for handle in handles]
         self._starting = set(self._clients)
 
     async def generate(self, call: Call, conversation: Conversation) -> Answer:
@@ -183,7 +185,7 @@ class ReplicaPool:
         if not self._starting and not len(self._routing):
             why = (
                 f"no replica is left: all {len(self._clients)} died too often (distributed.max_restarts). The last "
-                f"one, {cause} The logs of Ray on the machine of the replica, by default in "
+                f"one, {cause.rstrip('.')}. The logs of Ray on the machine of the replica, by default in "
                 "/tmp/ray/session_latest/logs, may say more"
             )
             self._die(EngineDeadError(why, error_type=InferenceErrorType.ENGINE_FAILURE))

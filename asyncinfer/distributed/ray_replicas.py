@@ -1,4 +1,4 @@
-"""Replicas as actors of Ray. The only module of this layer that imports Ray.
+"""Replicas as actors of Ray. The only module of this layer that imports Ray, besides `compat`.
 
 Written against Ray 2.60 (November 2026): https://docs.ray.io/en/releases-2.60.0/ray-core/actors.html and
 https://docs.ray.io/en/releases-2.60.0/ray-core/fault_tolerance/actors.html. A call of an actor that is being restarted
@@ -18,6 +18,7 @@ import anyio
 
 from asyncinfer.aio.limiters import MODELS
 from asyncinfer.config import DistributedParams
+from asyncinfer.distributed.compat import has_started
 from asyncinfer.distributed.connection import CONNECTION, cause_of
 from asyncinfer.distributed.handle import NoRoom, ReplicaGone, ReplicaLost
 from asyncinfer.distributed.placement import Needs
@@ -150,6 +151,9 @@ class RayReplica:
                     f"distributed.resources_per_replica: a replica needs {needs}, and the Ray cluster has had no "
                     f"machine with that for {timeout:g} s (distributed.start_timeout)"
                 )
+
+    async def has_started(self) -> bool:
+        return await MODELS.run(has_started, self._actor)
 
     async def open(self, client: str) -> Opened:
         return await self._result(self._actor.open.remote(client, self._recipe))

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.event_loop import running_loop
 from asyncinfer.aio.limiters import MODELS
 from asyncinfer.config import DistributedParams
+from asyncinfer.distributed.client import ClientLimits
 from asyncinfer.distributed.handle import ReplicaHandle
 from asyncinfer.distributed.pool import ReplicaPool
 
@@ -39,8 +41,9 @@ class ReplicaSet:
         room: The most rows of one replica at the same time.
     """
 
-    def __init__(self, make: Callable[[], Replicas], params: DistributedParams, room: int) -> None:
-        self._make, self._params, self._room = make, params, room
+    def __init__(self, make: Callable[[], Replicas], params: DistributedParams, room: int, clock: Clock) -> None:
+        self._make, self._room, self._clock = make, room, clock
+        self._limits = ClientLimits(params.heartbeat_timeout, params.start_timeout, params.max_restarts)
         self._lock = threading.Lock()
         self._replicas: Replicas | None = None
         self._handles: Sequence[ReplicaHandle] = ()
@@ -60,8 +63,7 @@ class ReplicaSet:
         else:
             return pool
         if pool is None:
-            timeout, restarts = self._params.heartbeat_timeout, self._params.max_restarts
-            pool = ReplicaPool(handles, room=self._room, heartbeat_timeout=timeout, max_restarts=restarts)
+            pool = ReplicaPool(handles, room=self._room, limits=self._limits, clock=self._clock)
             self._pools[loop] = pool
         return pool
 

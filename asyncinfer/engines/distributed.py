@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from asyncinfer.aio.clock import Clock
-from asyncinfer.config import DistributedParams, GenerationParams, ModelParams, RemoteParams
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.config import BatchParams, DistributedParams, GenerationParams, ModelParams, RemoteParams
 from asyncinfer.config.row_key import hashed_fields
 from asyncinfer.control.permit_source import PermitSource
 from asyncinfer.distributed.bound import BoundReplicas
@@ -56,7 +57,7 @@ class DistributedInferenceEngine(BaseInferenceEngine):
         )
         self._numbers = itertools.count()
         replicas = RayReplicas(_recipe(self._spec), distributed, _gpus(config.model, is_remote=self._is_remote))
-        self._replicas = ReplicaSet(lambda: replicas, distributed, self._room())
+        self._replicas = ReplicaSet(lambda: replicas, distributed, self._room(), self._clock)
 
     @property
     def spec(self) -> EngineSpec:
@@ -112,6 +113,9 @@ class DistributedInferenceEngine(BaseInferenceEngine):
 
     def _endpoint_name(self, remote: RemoteParams) -> str:
         return self._inner._endpoint_name(remote)
+
+    def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
+        return self._inner._batch_api(settings, params)  # Jobs are sent by this process: replicas are not needed.
 
     def _priced_endpoints(self, settings: CallSettings) -> Mapping[str | None, PricedEndpoint]:
         return self._inner._priced_endpoints(settings)

@@ -10,6 +10,8 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer import CallSettings, Conversation, GenerationParams, ModelParams, RemoteParams
+from asyncinfer.aio.clock import Clock
+from asyncinfer.distributed.client import ClientLimits
 from asyncinfer.distributed.handle import ReplicaGone, ReplicaLost
 from asyncinfer.distributed.pool import ReplicaPool
 from asyncinfer.distributed.replica import Replica
@@ -35,24 +37,49 @@ class FixedRecipe:
 
 
 class LocalHandle:
-    """The handle of a replica on this event loop. `deaths` counts how often it was killed."""
+    """The handle of a replica on this event loop.
 
-    def __init__(self, engine: BaseInferenceEngine | Exception, name: str = "replica") -> None:
-        self.name, self._recipe = name, FixedRecipe(engine)
-        self._replica = Replica()
+    Args:
+        is_built: The engine is there from the start. Otherwise a thread builds it, for which a virtual clock cannot wait.
+
+    Attributes:
+        deaths: How often it was killed.
+        is_frozen: It responds to no call, until it is killed.
+        is_always_frozen: So it is, also after it was killed.
+        has_room: A machine runs it.
+    """
+
+    def __init__(
+        self, engine: BaseInferenceEngine | Exception, name: str = "replica", *, is_built: bool = False
+    ) -> None:
+        self.name, self._recipe, self._is_built = name, FixedRecipe(engine), is_built
+        self._replica = self._new_replica()
         self._died = anyio.Event()
         self.deaths = 0
         self.is_gone = self.is_frozen = False
+        self.is_always_frozen = False
+        self.has_room = True
 
     def die(self) -> None:
         """Fail all calls that are in progress, and go on with an empty replica."""
         self.deaths += 1
         self._died.set()
-        self._died, self._replica = anyio.Event(), Replica()
+        self._died, self._replica = anyio.Event(), self._new_replica()
         self.is_frozen = False
 
+    def _new_replica(self) -> Replica:
+        replica = Replica()
+        if self._is_built:
+            replica._engine = self._recipe.build()
+        return replica
+
     async def ping(self) -> str:
+        if not self.has_room:
+            await anyio.sleep_forever()
         return await self._call(self._replica.ping)
+
+    async def has_started(self) -> bool:
+        return self.has_room
 
     async def open(self, client: str) -> Opened:
         return await self._call(partial(self._replica.open, client, self._recipe))
@@ -75,7 +102,7 @@ class LocalHandle:
         died = self._died
 
         async def run() -> None:
-            if self.is_frozen:
+            if self.is_frozen or self.is_always_frozen:
                 await anyio.sleep_forever()
             results.append(await work())
             tasks.cancel_scope.cancel()
@@ -89,8 +116,15 @@ class LocalHandle:
         raise ReplicaGone("killed for good") if self.is_gone else ReplicaLost("killed")
 
 
-def pool_of(*handles: LocalHandle, room: int = 4, heartbeat: float = 60.0, restarts: int = 3) -> ReplicaPool:
-    return ReplicaPool(handles, room=room, heartbeat_timeout=heartbeat, max_restarts=restarts)
+def pool_of(
+    *handles: LocalHandle,
+    room: int = 4,
+    heartbeat: float = 60.0,
+    start: float = 300.0,
+    restarts: int = 3,
+    clock: Clock | None = None,
+) -> ReplicaPool:
+    return ReplicaPool(handles, room=room, limits=ClientLimits(heartbeat, start, restarts), clock=clock)
 
 
 async def ask(pool: ReplicaPool, conversation: Conversation, call: Call | None = None) -> str:

@@ -24,8 +24,15 @@ from asyncinfer import (
     StreamDelta,
 )
 from asyncinfer.distributed.rows import Call
+from asyncinfer.distributed.wire import Opened
 from tests.distributed.handles import SETTINGS, LocalHandle, ask, pool_of
 from tests.fakes import FakeEngine, question, refusal
+from tests.run.clock import QuickClock, passing
+
+
+@pytest.fixture
+def clock() -> QuickClock:
+    return QuickClock()
 
 
 class Paused:
@@ -241,6 +248,76 @@ async def test_replica_without_a_sign_of_life_is_killed_and_its_rows_are_answere
         paused.go.set()
     assert answers == ["answer to q"]
     await pool.close()
+
+
+class TestStart:
+    """A replica that hangs before it accepts rows, in virtual time."""
+
+    async def test_replica_that_does_not_respond_to_the_first_call_is_restarted(
+        self, clock: QuickClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        handle = LocalHandle(FakeEngine(), is_built=True)
+        handle.is_frozen = True
+        pool = pool_of(handle, heartbeat=120.0, clock=clock)
+        async with passing(clock):
+            assert await ask(pool, question("q")) == "answer to q"
+        assert (handle.deaths, clock.now() < 300.0) == (1, True)
+        assert "it started, gave no sign of life for 120 s, and was killed" in caplog.text
+        await pool.close()
+
+    async def test_replica_that_waits_for_room_on_a_machine_is_not_killed(self, clock: QuickClock) -> None:
+        handle = LocalHandle(FakeEngine(), is_built=True)
+        handle.has_room = False
+        pool = pool_of(handle, heartbeat=120.0, clock=clock)
+        async with passing(clock), anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, pool, question("q"))
+            await clock.sleep(10_000.0)
+            tasks.cancel_scope.cancel()
+        assert handle.deaths == 0
+        await pool.close()
+
+    async def test_replica_that_hangs_at_each_start_ends_the_run_with_the_cause(self, clock: QuickClock) -> None:
+        handle = LocalHandle(FakeEngine(), is_built=True)
+        handle.is_always_frozen = True
+        pool = pool_of(handle, heartbeat=120.0, restarts=2, clock=clock)
+        async with passing(clock):
+            with pytest.raises(EngineDeadError, match="it started, gave no sign of life for 120 s, and was killed"):
+                await ask(pool, question("q"))
+        assert handle.is_gone
+        await pool.close()
+
+    async def test_replica_that_does_not_build_its_engine_in_time_is_restarted(
+        self, clock: QuickClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        handle = SlowHandle(FakeEngine(), starts=1)
+        pool = pool_of(handle, start=300.0, clock=clock)
+        async with passing(clock):
+            assert await ask(pool, question("q")) == "answer to q"
+        assert handle.deaths == 1
+        assert "it did not build its engine in 300 s (distributed.start_timeout), and was killed" in caplog.text
+        await pool.close()
+
+    async def test_engine_that_is_never_built_ends_the_run_with_the_cause(self, clock: QuickClock) -> None:
+        handle = SlowHandle(FakeEngine(), starts=100)
+        pool = pool_of(handle, start=300.0, restarts=2, clock=clock)
+        async with passing(clock):
+            with pytest.raises(EngineDeadError, match="it did not build its engine in 300 s"):
+                await ask(pool, question("q"))
+        assert clock.now() < 4 * 300.0
+        await pool.close()
+
+
+class SlowHandle(LocalHandle):
+    """The first starts of this replica never build the engine."""
+
+    def __init__(self, engine: FakeEngine, starts: int) -> None:
+        super().__init__(engine, is_built=True)
+        self._starts = starts
+
+    async def open(self, client: str) -> Opened:
+        if self.deaths < self._starts:
+            await anyio.sleep_forever()
+        return await super().open(client)
 
 
 async def test_replica_whose_engine_is_dead_is_restarted() -> None:
