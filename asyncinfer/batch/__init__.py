@@ -22,6 +22,7 @@ A run:
 | `polling` | requests the state of all jobs, with few requests |
 | `results`, `line_counts` | read the results of a job as outcomes of rows, and check that they are complete |
 | `ended_jobs` | reports the results of a job that has ended, and sends rows without an answer again |
+| `clean_up` | cancels jobs, and deletes the files of requests at the provider |
 | `online_rows` | the rows that are sent as single requests |
 | `open_rows`, `spill` | which rows wait for which job, and those rows on disk |
 | `outcomes` | reports the outcomes of rows, and knows which answers are durable |

@@ -68,7 +68,7 @@ class EndedJobs:
             if info.status is BatchStatus.FAILED:  # Its error, such as a limit, lasts for a while.
                 await wait_until(anyio.Event(), self._clock, self._clock.now() + self._parts.params.max_poll_interval)
             await self._finish(again)
-        await self._jobs.discard(job)
+        await self._jobs.discard(job, info)
 
     async def _report_answers(self, job: JobState, info: BatchInfo) -> dict[RowId, RequestError]:
         """Report the answered rows, and return the errors of the others. An answer takes precedence over an error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -13,9 +13,10 @@ import anyio
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.clean_up import cancel_jobs
 from asyncinfer.batch.ended_jobs import EndedJobs
 from asyncinfer.batch.job_maker import JobMaker
-from asyncinfer.batch.job_state import SPILL, JobFolder, batch_folder, ids_or_tags
+from asyncinfer.batch.job_state import SPILL, JobFolder, JobState, batch_folder, ids_or_tags
 from asyncinfer.batch.jobs import Jobs, RunParts
 from asyncinfer.batch.online_rows import OnlineRows
 from asyncinfer.batch.open_rows import OpenRows
@@ -33,9 +34,6 @@ from asyncinfer.run.executor import ExpectedWait, OutcomeSink, RowFeed, RunInfo
 from asyncinfer.run.online import OnlineExecutor
 
 log = logging.getLogger("asyncinfer")
-
-# How long cancelling the jobs may take when a run is stopped (seconds).
-_CANCEL_SECONDS = 20.0
 
 
 class BatchExecutor:
@@ -204,19 +202,29 @@ class BatchExecutor:
         if self._maker is not None:
             await DISK.run(self._maker.close)
         await DISK.run(parts.spill.close)
-        ids = ", ".join(ids_or_tags([*jobs.open.values()]))
-        if ids and self._params.cancel_on_exit:
-            with anyio.move_on_after(_CANCEL_SECONDS):
-                await jobs.cancel_all()
-            log.warning("Cancelled the batch jobs %s. Run the same again to get the answers that they have", ids)
-        elif ids:
-            how = (
-                "Run the same again to get their results; to end them, use"
-                if self._run.scratch is not None
-                else "This run has no output_path, so that no other run can use their results. To end them, use"
-            )
-            log.warning("These batch jobs go on at the provider: %s. %s `asyncinfer batch cancel`", ids, how)
+        if jobs.open and self._params.cancel_on_exit:
+            await self._cancel(parts, jobs)
+        elif jobs.open:
+            self._say_that_they_go_on([*jobs.open.values()])
         await DISK.run(parts.folder.close if self._run.scratch is not None else parts.folder.delete)
+
+    async def _cancel(self, parts: RunParts, jobs: Jobs) -> None:
+        """Cancel the open jobs, and say which ones go on all the same."""
+        ended = await cancel_jobs(self._api, parts.folder, [*jobs.open.values()])
+        if ended:
+            ids = ", ".join(f"{info.id} ({info.status})" for info in ended.values())
+            log.warning("Cancelled the batch jobs: %s. Run the same again to get the answers that they have", ids)
+        if left := [job for job in jobs.open.values() if job.number not in ended]:
+            self._say_that_they_go_on(left)
+
+    def _say_that_they_go_on(self, jobs: Sequence[JobState]) -> None:
+        how = (
+            "Run the same again to get their results; to end them, use"
+            if self._run.scratch is not None
+            else "This run has no output_path, so that no other run can use their results. To end them, use"
+        )
+        ids = ", ".join(ids_or_tags(jobs))
+        log.warning("These batch jobs go on at the provider: %s. %s `asyncinfer batch cancel`", ids, how)
 
 
 def _folder(scratch: Path | None) -> JobFolder:

@@ -85,8 +85,7 @@ class JobMaker:
 
     async def finish(self, attempt: int) -> JobState | None:
         """Return the last job of rows that were in `attempt` jobs before; None if there are no such rows."""
-        writer = self._writers.pop(attempt, None)
-        return None if writer is None else await self._run(writer.seal)
+        return await self._run(self._finish, attempt)
 
     def close(self) -> None:
         """Close the files of jobs that are not sent."""
@@ -98,6 +97,10 @@ class JobMaker:
         """Call a function that writes files. Raises ScratchError if the disk is full, or another error occurs."""
         with as_scratch_error(self._folder.path):
             return await DISK.run(function, *args)
+
+    def _finish(self, attempt: int) -> JobState | None:
+        writer = self._writers.pop(attempt, None)
+        return None if writer is None else writer.seal()
 
     def _add_new(self, rows: Sequence[Row]) -> Added:
         added = Added([], [], [])

@@ -10,6 +10,7 @@ import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.clean_up import delete_requests
 from asyncinfer.batch.custom_ids import RowId
 from asyncinfer.batch.job_maker import Added
 from asyncinfer.batch.job_state import JobFolder, JobState, ids_or_tags
@@ -22,6 +23,7 @@ from asyncinfer.batch.submission import Submission
 from asyncinfer.config.batch import BatchParams
 from asyncinfer.errors import EngineDeadError, ErrorScope, RequestError
 from asyncinfer.run.rows import Row
+from asyncinfer.types.batch import BatchInfo
 
 log = logging.getLogger("asyncinfer")
 
@@ -139,8 +141,11 @@ class Jobs:
                 parts.rows.forget_unread(row_id, job.number)
             self.close(job)
 
-    async def discard(self, job: JobState) -> None:
-        """Close a job that was handled. If it has rows that were not read, its state stays for the next run."""
+    async def discard(self, job: JobState, info: BatchInfo) -> None:
+        """Close a job that was handled. If it has rows that were not read, its state stays for the next run.
+
+        Otherwise the file of its requests is deleted at the provider.
+        """
         if self.is_input_cut and job.number < self.first_own:
             ids = await DISK.run(self._parts.folder.ids, job)
             if any(self._parts.rows.is_unread(row_id, job.number) for row_id in ids):
@@ -148,6 +153,7 @@ class Jobs:
                 return
         await DISK.run(self._parts.folder.remove, job)
         self.close(job)
+        await delete_requests(self._parts.api, info)
 
     async def take(self, added: Added, *, most: int | None = None) -> None:
         """Submit jobs that are full, and handle the rows that are in no job.
@@ -231,21 +237,6 @@ class Jobs:
         self.open.pop(job.number, None)
         self._parts.polling.infos.pop(job.batch_id or "", None)
         self.notify()
-
-    async def cancel_all(self) -> None:
-        """Ask the provider to cancel the open jobs. Their results so far are read by the next run."""
-        client, dialect = self._parts.api.client, self._parts.api.dialect
-        for job in self.open.values():
-            job.is_cancelled = True
-            await DISK.run(self._parts.folder.write, job)
-            try:
-                await client.do(dialect.cancel(client.context, job.batch_id or ""))
-            except RequestError as error:
-                log.warning(
-                    "The batch job %s could not be cancelled: %s. Cancel it with `asyncinfer batch cancel`",
-                    job.batch_id,
-                    error,
-                )
 
     @property
     def changed(self) -> anyio.Event:

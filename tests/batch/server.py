@@ -10,7 +10,7 @@ import itertools
 import json
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +59,8 @@ class Faults:
         cut_results: How many of the next downloads break off in the middle.
         poll_statuses: The statuses of the next responses to polls.
         refuse: The response to a creation, in place of a job.
+        cancel_statuses: The statuses of the next responses to cancellations, in place of them.
+        delete_status: The status of all responses to deletions of files, in place of them.
     """
 
     slow_polls: int = 1
@@ -71,6 +73,8 @@ class Faults:
     cut_results: int = 0
     poll_statuses: list[int] = field(default_factory=list[int])
     refuse: tuple[int, dict[str, Any]] | None = None
+    cancel_statuses: list[int] = field(default_factory=list[int])
+    delete_status: int | None = None
 
 
 class BatchServer:
@@ -86,10 +90,11 @@ class BatchServer:
         # Called with what has just been done, before the response is sent.
         self.on_step: Callable[[str], None] = lambda _step: None
         self.list_status: int | None = None
+        self.hangs_at: str | None = None  # Requests whose path ends like this get no response.
         self.piece = 2**16  # The bytes of results that are sent at once.
         self._numbers = itertools.count(1)
         self._folder = tempfile.TemporaryDirectory()
-        app = web.Application(client_max_size=2**30)
+        app = web.Application(client_max_size=2**30, middlewares=[self._hang])
         app.add_routes(
             [
                 web.post("/v1/files", self._upload),
@@ -141,6 +146,14 @@ class BatchServer:
         self.jobs[again.id] = again
 
     # Requests
+
+    @web.middleware
+    async def _hang(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if self.hangs_at is not None and request.path.endswith(self.hangs_at):
+            await anyio.sleep_forever()
+        return await handler(request)
 
     def _note(self, request: web.Request) -> None:
         self.requests.append((request.method, request.path))
@@ -223,6 +236,8 @@ class BatchServer:
     async def _cancel(self, request: web.Request) -> web.Response:
         self._note(request)
         job = self.jobs[request.match_info["id"]]
+        if self.faults.cancel_statuses:
+            return web.json_response({"error": {"message": "no"}}, status=self.faults.cancel_statuses.pop(0))
         if not job.is_terminal:
             job.status = "cancelled"
         return web.json_response(self._object(job))
@@ -282,6 +297,8 @@ class BatchServer:
     async def _delete(self, request: web.Request) -> web.Response:
         self._note(request)
         file_id = request.match_info["id"]
+        if self.faults.delete_status is not None:
+            return web.json_response({"error": {"message": "no"}}, status=self.faults.delete_status)
         self.files.pop(file_id)
         return web.json_response({"id": file_id, "object": "file", "deleted": True})
 

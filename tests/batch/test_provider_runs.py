@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from asyncinfer import (
     BaseInferenceEngine,
     BatchParams,
     BedrockInferenceEngine,
+    Conversation,
     GoogleGeminiInferenceEngine,
     GoogleVertexInferenceEngine,
     InferenceConfig,
@@ -33,6 +36,7 @@ from tests.batch.fakes.bedrock import ENVIRONMENT, ROLE, FakeBedrockBatches
 from tests.batch.fakes.gemini import FakeGeminiBatches
 from tests.batch.fakes.jobs import FakeJobs, Job, Outcome
 from tests.batch.fakes.vertex import FakeVertexBatches
+from tests.batch.pictures import PDF, PNG, rows_with_files
 from tests.fakes import questions, read_jsonl, write_jsonl
 
 
@@ -43,6 +47,7 @@ class Case(NamedTuple):
         settings: The fields of `batch` that the provider needs.
         end: Ends a job that succeeded in part.
         cancel: Ends a job that somebody cancelled.
+        expire: Ends a job whose time was not enough.
     """
 
     fake: type[FakeJobs]
@@ -52,6 +57,7 @@ class Case(NamedTuple):
     settings: dict[str, Any]
     end: Callable[[Any, Job, Outcome], None]
     cancel: Callable[[Any, Job, Outcome], None]
+    expire: Callable[[Any, Job, Outcome], None]
 
 
 def _end_with_file(state: str) -> Callable[[Any, Job, Outcome], None]:
@@ -71,6 +77,7 @@ CASES = {
         {},
         lambda _, job, outcome: fake_anthropic.finish(job, outcome),
         lambda _, job, outcome: fake_anthropic.finish(job, outcome, canceled=True),
+        lambda _, job, outcome: fake_anthropic.finish(job, outcome),
     ),
     "gemini": Case(
         FakeGeminiBatches,
@@ -80,6 +87,7 @@ CASES = {
         {},
         lambda _, job, outcome: job.end("BATCH_STATE_SUCCEEDED", outcome),
         lambda _, job, outcome: job.end("BATCH_STATE_CANCELLED", outcome),
+        lambda _, job, outcome: job.end("BATCH_STATE_EXPIRED", outcome),
     ),
     "vertex": Case(
         FakeVertexBatches,
@@ -89,6 +97,7 @@ CASES = {
         {"storage": "gs://bucket/prefix"},
         _end_with_file("JOB_STATE_SUCCEEDED"),
         _end_with_file("JOB_STATE_CANCELLED"),
+        _end_with_file("JOB_STATE_EXPIRED"),
     ),
     "vertex-claude": Case(
         FakeVertexBatches,
@@ -98,6 +107,7 @@ CASES = {
         {"storage": "gs://bucket"},
         _end_with_file("JOB_STATE_SUCCEEDED"),
         _end_with_file("JOB_STATE_CANCELLED"),
+        _end_with_file("JOB_STATE_EXPIRED"),
     ),
     "vertex-llama": Case(
         FakeVertexBatches,
@@ -107,6 +117,7 @@ CASES = {
         {"storage": "gs://bucket"},
         _end_with_file("JOB_STATE_SUCCEEDED"),
         _end_with_file("JOB_STATE_CANCELLED"),
+        _end_with_file("JOB_STATE_EXPIRED"),
     ),
     "bedrock-claude": Case(
         FakeBedrockBatches,
@@ -116,6 +127,7 @@ CASES = {
         {"storage": "s3://bucket", "role": ROLE},
         _end_with_file("Completed"),
         _end_with_file("Stopped"),
+        _end_with_file("Expired"),
     ),
     "bedrock": Case(
         FakeBedrockBatches,
@@ -125,6 +137,7 @@ CASES = {
         {"storage": "s3://bucket/prefix", "role": ROLE},
         _end_with_file("Completed"),
         _end_with_file("Stopped"),
+        _end_with_file("Expired"),
     ),
 }
 
@@ -156,8 +169,8 @@ class ProviderRun:
         remote = RemoteParams(api_url=self.api.url, api_key=self.case.key)
         return self.case.engine(ModelParams(model_name=self.case.model), remote_params=remote, clock=self.clock)
 
-    async def run(self, rows: int, **batch: Any) -> RunSummary:
-        write_jsonl(self.folder / "in.jsonl", questions(rows))
+    async def run(self, rows: int | Sequence[Conversation], **batch: Any) -> RunSummary:
+        write_jsonl(self.folder / "in.jsonl", questions(rows) if isinstance(rows, int) else rows)
         config = InferenceConfig(
             input_path=str(self.folder / "in.jsonl"),
             output_path=str(self.output),
@@ -256,6 +269,39 @@ async def test_polls_that_fail_do_not_end_the_run(provider: ProviderRun) -> None
     assert provider.answers() == expected(100)
 
 
+async def test_rest_of_a_job_that_expired_is_sent_again(provider: ProviderRun) -> None:
+    """Gemini has no results of such a job, so that all of its rows are sent again."""
+
+    def end(job: Job) -> None:
+        is_first = len(provider.api.jobs) == 1
+        outcome = Outcome(unanswered=set(range(100))) if is_first else Outcome()
+        (provider.case.expire if is_first else provider.case.end)(provider.api, job, outcome)
+
+    provider.api.on_poll = end
+    summary = await provider.run(120)
+    assert (summary.completed, summary.failed) == (120, 0)
+    assert provider.answers() == expected(120)
+    sent = provider.sent()
+    kept = 0 if provider.case.engine is GoogleGeminiInferenceEngine else 20
+    assert sorted(sent.values()) == [1] * kept + [2] * (120 - kept)
+
+
+async def test_rows_of_jobs_that_expire_again_and_again_fail(provider: ProviderRun) -> None:
+    provider.api.on_poll = lambda job: provider.case.expire(provider.api, job, Outcome(unanswered=set(range(100))))
+    summary = await provider.run(120, max_retries=1)
+    kept = 0 if provider.case.engine is GoogleGeminiInferenceEngine else 20
+    assert (summary.completed, summary.failed) == (kept, 120 - kept)
+    assert max(provider.sent().values()) == 2
+    assert "expired" in summary.failure_samples[0][1].error_message
+
+
+async def test_files_of_requests_that_the_provider_stores_are_deleted(provider: ProviderRun) -> None:
+    """Gemini stores them. Those in a bucket of the user stay, and Anthropic has none."""
+    await provider.run(100)
+    deleted = provider.api.requests("DELETE", "")
+    assert [path for _, path, *_ in deleted] == (["/v1beta/files/f0"] if "gemini" in str(provider.case.fake) else [])
+
+
 async def test_job_that_somebody_cancelled_fails_its_rows_until_the_next_run(provider: ProviderRun) -> None:
     outcome = Outcome(unanswered=set(range(50, 100)))
     provider.api.on_poll = lambda job: provider.case.cancel(provider.api, job, outcome)
@@ -310,6 +356,16 @@ async def test_lost_job_that_was_not_created_is_sent_after_another_one_has_ended
     await anthropic.run(100)
     assert anthropic.answers() == expected(100)
     assert len(api.jobs) == 2
+
+
+async def test_jobs_have_the_files_of_rows(provider: ProviderRun) -> None:
+    has_pdf = "llama" not in provider.case.model
+    summary = await provider.run(rows_with_files(provider.folder, 100, has_pdf=has_pdf))
+    assert (summary.completed, summary.failed) == (100, 0)
+    assert provider.answers() == expected(100)
+    sent = json.dumps([request for job in provider.api.jobs.values() for _, request in job.rows])
+    assert sent.count(base64.b64encode(PNG).decode()) == 200
+    assert sent.count(base64.b64encode(PDF).decode()) == (100 if has_pdf else 0)
 
 
 async def test_calls_of_one_job(provider: ProviderRun) -> None:

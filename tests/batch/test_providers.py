@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import pytest
 from asyncinfer import (
     BatchParams,
     BatchStatus,
+    Conversation,
     InferenceConfig,
     ModelParams,
     RemoteInferenceEngine,
@@ -21,9 +24,10 @@ from asyncinfer import (
 )
 from asyncinfer.engines.registry import engine_class
 from tests.batch.conftest import QuickClock
-from tests.batch.fakes.apis import MODEL, SERVERS
+from tests.batch.fakes.apis import MODEL, SERVERS, Engine
 from tests.batch.fakes.base import KEY, FakeBatchServer, Outcome, Plan
 from tests.batch.fakes.fireworks import ACCOUNT
+from tests.batch.pictures import PDF, PNG, rows_with_files
 from tests.conftest import BlockWatch
 from tests.fakes import answer_to, questions, read_jsonl, write_jsonl
 
@@ -44,9 +48,9 @@ class ProviderRun(NamedTuple):
         assert issubclass(kind, RemoteInferenceEngine)
         return kind(ModelParams(model_name=MODEL), remote_params=remote, clock=QuickClock())
 
-    async def run(self, **batch: object) -> RunSummary:
+    async def run(self, rows: Sequence[Conversation] | None = None, **batch: object) -> RunSummary:
         """Answer the rows in jobs of ten."""
-        write_jsonl(self.folder / "in.jsonl", questions(_ROWS))
+        write_jsonl(self.folder / "in.jsonl", rows or questions(_ROWS))
         config = InferenceConfig(
             input_path=str(self.folder / "in.jsonl"),
             output_path=str(self.folder / "out.jsonl"),
@@ -83,6 +87,8 @@ async def test_rows_are_answered_in_several_jobs(provider: ProviderRun) -> None:
 
     provider.check(summary)
     assert sorted(len(job.rows) for job in provider.server.jobs.values()) == [5, 10, 10]
+    uploaded = {job.input_file for job in provider.server.jobs.values()}
+    assert not uploaded & provider.server.files.keys(), "the files of requests are deleted at the end"
     assert summary.usage.total_tokens == 7 * _ROWS
 
 
@@ -162,6 +168,43 @@ async def test_job_that_somebody_else_cancelled_keeps_its_answers(provider: Prov
     assert "was cancelled before this row was answered" in detail.error_message
     provider.server.plan = lambda number: Plan()
     provider.check(await provider.run(), twice=1)
+
+
+async def test_jobs_have_the_files_of_rows_within_the_bytes_of_one_job(provider: ProviderRun) -> None:
+    has_pdf = provider.engine_type in (Engine.OPENAI, Engine.MISTRAL)
+    rows = rows_with_files(provider.folder, 6, has_pdf=has_pdf, size=3000)
+
+    summary = await provider.run(rows, max_bytes=10_000)
+
+    assert (summary.completed, summary.failed) == (6, 0)
+    jobs = provider.server.jobs.values()
+    assert len(jobs) == 3
+    assert max(job.size for job in jobs) <= 10_000
+    sent = json.dumps([row for job in jobs for row in job.rows])
+    assert sent.count(base64.b64encode(PNG + bytes(3000)).decode()) == 6
+    assert sent.count(base64.b64encode(PDF).decode()) == (6 if has_pdf else 0)
+
+
+async def test_row_whose_files_are_larger_than_a_job_fails_alone(provider: ProviderRun) -> None:
+    large, [small] = rows_with_files(provider.folder, 1, has_pdf=False, size=9000), questions(1)
+
+    summary = await provider.run([*large, small], max_bytes=10_000)
+
+    assert (summary.completed, summary.failed) == (1, 1)
+    [(index, detail)] = summary.failure_samples
+    assert index == 0
+    assert "in a batch job, it may have 10,000" in detail.error_message
+
+
+async def test_row_whose_file_is_missing_fails_alone(provider: ProviderRun) -> None:
+    rows = [*rows_with_files(provider.folder, 1, has_pdf=False), *questions(2)]
+    (provider.folder / "image.png").unlink()
+
+    summary = await provider.run(rows)
+
+    [(index, detail)] = summary.failure_samples
+    assert (summary.completed, index) == (2, 0)
+    assert "image.png" in detail.error_message
 
 
 async def test_single_operations_of_the_engine(provider: ProviderRun) -> None:

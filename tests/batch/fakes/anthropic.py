@@ -115,7 +115,7 @@ def _line(job: Job, custom_id: str, params: Any, kind: str) -> dict[str, Any]:
 
 def _message(params: Any) -> dict[str, Any]:
     question = params["messages"][-1]["content"]
-    text = question if isinstance(question, str) else question[0]["text"]
+    text = question if isinstance(question, str) else question[-1]["text"]
     return {
         "id": "msg_1",
         "type": "message",

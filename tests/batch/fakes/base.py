@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -78,13 +79,14 @@ class StoredFile:
 
 @dataclass
 class Job:
-    """A job. `request`: what created it. `output`, `errors`: its files of results."""
+    """A job. `request`: what created it. `output`, `errors`: its files of results. `size`: the bytes of its requests."""
 
     id: str
     request: Json
     input_file: str
     rows: list[Json]
     plan: Plan
+    size: int = 0
     status: BatchStatus = BatchStatus.VALIDATING
     polls: int = 0
     output: StoredFile | None = None
@@ -117,6 +119,7 @@ class FakeBatchServer:
         self.requests: list[str] = []
         self.on_response: Callable[[int], Awaitable[None]] | None = None
         self.cuts = self.lost = self.refused = 0
+        self._numbers = itertools.count(1)  # Files may be deleted, so that their number is no id.
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add the routes of the provider."""
@@ -153,7 +156,7 @@ class FakeBatchServer:
     # Files
 
     def store(self, name: str, purpose: str, content: bytes, file_id: str | None = None) -> StoredFile:
-        file = StoredFile(file_id or f"file-{len(self.files) + 1}", name, purpose, content)
+        file = StoredFile(file_id or f"file-{next(self._numbers)}", name, purpose, content)
         self.files[file.id] = file
         return file
 
@@ -195,7 +198,7 @@ class FakeBatchServer:
             self.refused -= 1
             raise web.HTTPInternalServerError(text=json.dumps({"error": {"message": "refused"}}))
         rows = [json.loads(line) for line in file.content.splitlines() if line.strip()]
-        job = Job(job_id, request, file.id, rows, self.plan(len(self.jobs) + 1))
+        job = Job(job_id, request, file.id, rows, self.plan(len(self.jobs) + 1), size=len(file.content))
         self.jobs[job_id] = job
         self._check(rows)
         self.questions.update(question_of(row) for row in rows)

@@ -139,7 +139,7 @@ class FakeBedrockBatches(FakeJobs):
 
     async def _converse(self, request: web.Request) -> web.Response:
         body = await request.json()
-        self.single.append(body["messages"][-1]["content"][0]["text"])
+        self.single.append(body["messages"][-1]["content"][-1]["text"])
         return web.json_response(_line("", body, "answered")["modelOutput"])
 
     # S3
@@ -213,11 +213,11 @@ def _line(record_id: str, body: Any, kind: str) -> dict[str, Any]:
     if "anthropic_version" in body:
         assert "model" not in body
         text = body["messages"][-1]["content"]
-        content = [{"type": "text", "text": f"re: {text if isinstance(text, str) else text[0]['text']}"}]
+        content = [{"type": "text", "text": f"re: {text if isinstance(text, str) else text[-1]['text']}"}]
         output: dict[str, Any] = {"type": "message", "role": "assistant", "content": content, "stop_reason": "end_turn"}
     else:
         assert "toolConfig" not in body
-        content = [{"text": f"re: {body['messages'][-1]['content'][0]['text']}"}]
+        content = [{"text": f"re: {body['messages'][-1]['content'][-1]['text']}"}]
         output = {**CONVERSED, "output": {"message": {"role": "assistant", "content": content}}}
     return {"recordId": record_id, "modelInput": body, "modelOutput": output}
 

@@ -59,7 +59,7 @@ class FakeGeminiBatches(FakeJobs):
         about = self.started[int(request.query["upload_id"])]
         content = await self.read(request)
         assert len(content) == about["size"]
-        name = f"files/f{len(self.files)}"
+        name = f"files/f{request.query['upload_id']}"
         self.files[name] = content
         return web.json_response({"file": self._file(name)}, headers={"X-Goog-Upload-Status": "final"})
 

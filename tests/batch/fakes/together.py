@@ -44,7 +44,7 @@ class TogetherBatchServer(FakeBatchServer):
             "id": job.id,
             "user_id": "user-1",
             "input_file_id": job.input_file,
-            "file_size_bytes": len(self.files[job.input_file].content),
+            "file_size_bytes": job.size,
             "status": _STATUSES.get(job.status, job.status.value.upper()),
             "job_deadline": _iso(job.created + 86400),
             "created_at": _iso(job.created),

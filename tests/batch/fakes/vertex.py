@@ -155,9 +155,7 @@ def _line(_: str, row: Any, kind: str) -> dict[str, Any] | None:
     elif "anthropic_version" in body:
         result = {"status": "", "response": _message(body)}
     else:
-        completion = {
-            "choices": [{"message": {"content": f"re: {body['messages'][-1]['content']}"}, "finish_reason": "stop"}]
-        }
+        completion = {"choices": [{"message": {"content": f"re: {_question(body)}"}, "finish_reason": "stop"}]}
         result = {
             "id": "batch_req_1",
             "response": {"status_code": 200, "request_id": "1", "body": completion},
@@ -170,14 +168,12 @@ def _line(_: str, row: Any, kind: str) -> dict[str, Any] | None:
 
 def _message(body: Any) -> dict[str, Any]:
     assert "model" not in body
-    question = body["messages"][-1]["content"]
-    text = question if isinstance(question, str) else question[0]["text"]
     return {
         "id": "msg_vrtx_1",
         "type": "message",
         "role": "assistant",
         "model": "claude-sonnet-4-5",
-        "content": [{"type": "text", "text": f"re: {text}"}],
+        "content": [{"type": "text", "text": f"re: {_question(body)}"}],
         "stop_reason": "end_turn",
         "usage": {"input_tokens": 3, "output_tokens": 4},
     }
@@ -193,3 +189,8 @@ def _refusal(request: web.Request) -> web.Response | None:
 
 def _error(status: int, name: str) -> web.Response:
     return web.json_response({"error": {"code": status, "message": f"it is {name}", "status": name}}, status=status)
+
+
+def _question(body: Any) -> str:
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
