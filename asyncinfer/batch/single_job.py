@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections import Counter
@@ -24,8 +25,11 @@ from asyncinfer.errors import BatchError, InputError, RequestError
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.items import item_of
 from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.transport.errors import UnreachableError
 from asyncinfer.types.batch import BatchInfo, BatchResult, BatchStatus
 from asyncinfer.types.conversation import Conversation
+
+log = logging.getLogger("asyncinfer")
 
 # The ids of rows in jobs that Oumi submitted: their indices in the input.
 _INDEX = re.compile(r"request-(\d+)")
@@ -72,9 +76,12 @@ async def submit(api: BatchApi, conversations: Sequence[Conversation]) -> str:
         try:
             return await api.client.do(api.dialect.submit(api.client.context, file, sent.tag, sent.window))
         except RequestError as error:
-            if is_refusal(error):
+            if is_refusal(error) or isinstance(error, UnreachableError):  # The last request was not even sent.
                 raise
             return await _found(api, sent, error)
+        except BaseException:  # It is cancelled.
+            log.warning("Submitting a batch job was stopped. %s", _how_to_find(sent))
+            raise
     finally:
         with CancelScope(shield=True):
             await DISK.run(path.unlink)
@@ -91,10 +98,16 @@ async def _found(api: BatchApi, sent: SentJob, failure: RequestError) -> str:
             if (info.metadata or {}).get(TAG) == sent.tag:
                 return info.id
     raise RequestError(
-        f"{failure}. It is not known whether the batch job was created. Before you submit it again, look for a job "
-        f"with the mark {sent.tag} in `list_batches`, or for a new job with {sent.file.rows:,} requests",
+        f"{failure}. {_how_to_find(sent)}",
         error_type=failure.error_type,
         status_code=failure.status_code,
+    )
+
+
+def _how_to_find(sent: SentJob) -> str:
+    return (
+        "It is not known whether the batch job was created. Before you submit it again, look in the list of jobs for "
+        f"one with the mark {sent.tag}, or for a new one with {sent.file.rows:,} requests"
     )
 
 

@@ -19,6 +19,7 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
 from asyncinfer.display.counts import progress_text
 from asyncinfer.engines.base import BaseInferenceEngine
+from asyncinfer.engines.batch_async import uses_batches
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
@@ -28,11 +29,11 @@ from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 async def run_batch(config: InferenceConfig) -> int:
     """Answer the rows of `config.input_path`, and return the exit code. Without an output path, print the answers."""
-    stop = Stop()
+    stop, running = Stop(), "requests to the provider" if uses_batches(config) else "rows"
     show_reports()
     async with build_engine(config) as engine:
         try:
-            async with interruptible(stop):
+            async with interruptible(stop, running):
                 return await (_save if config.output_path is not None else _show)(engine, config, stop)
         except RunInterruptedError as error:
             raise type(error)(_interrupted(error), error.summary) from None

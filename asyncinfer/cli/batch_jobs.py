@@ -9,8 +9,10 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.cli.batch import run_batch
 from asyncinfer.cli.display import show_failures
 from asyncinfer.cli.exit_codes import SOME_FAILED
+from asyncinfer.cli.interrupts import ended_by_signals
 from asyncinfer.cli.messages import say
 from asyncinfer.config import BatchParams, InferenceConfig
+from asyncinfer.dialects.batch import TAG
 from asyncinfer.engines.call_input import absolute_path, layout_of, source_of
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
@@ -22,6 +24,8 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail
 
 _TIME = "%Y-%m-%d %H:%M"
+# The widest table, in characters. Ids of Bedrock's jobs have about 90.
+_WIDEST = 1000
 
 
 async def run_jobs(config: InferenceConfig) -> int:
@@ -35,7 +39,7 @@ async def run_jobs(config: InferenceConfig) -> int:
 async def submit_job(config: InferenceConfig) -> int:
     """Submit the rows of the input as one job, and print its id."""
     conversations = await _conversations(config)
-    async with build_engine(config) as engine:
+    async with ended_by_signals(), build_engine(config) as engine:
         batch_id = await engine.ainfer_batch(conversations, _without_paths(config))
     print(batch_id)
     say(f"Submitted {len(conversations):,} rows. See: asyncinfer batch status {batch_id}")
@@ -49,7 +53,7 @@ async def show_status(config: InferenceConfig, batch_id: str) -> int:
     table = Table(show_header=False, box=None)
     for name, value in _facts(info):
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    _print_whole(table)
     return 0
 
 
@@ -58,13 +62,13 @@ async def list_jobs(config: InferenceConfig, after: str | None, limit: int) -> i
     async with build_engine(config) as engine:
         page = await engine.alist_batches(after, limit)
     table = Table(box=None)
-    for name in ("id", "state", "done", "failed", "created (UTC)"):
+    for name in ("id", "state", "done", "failed", "created (UTC)", "mark"):
         table.add_column(name, no_wrap=True)
     for info in page.batches:
         done = f"{info.completed_requests:,}/{info.total_requests:,}"
         created = info.created_at.strftime(_TIME) if info.created_at is not None else ""
-        table.add_row(info.id, info.status.value, done, f"{info.failed_requests:,}", created)
-    Console(highlight=False, markup=False).print(table)
+        table.add_row(info.id, info.status.value, done, f"{info.failed_requests:,}", created, _mark(info))
+    _print_whole(table)
     if page.has_more:
         say(f"More: asyncinfer batch list --after {page.last_id}")
     return 0
@@ -89,7 +93,7 @@ async def write_results(config: InferenceConfig, batch_id: str) -> int:
             "`asyncinfer batch run`, which writes every format"
         )
     conversations = await _conversations(config)
-    async with build_engine(config) as engine:
+    async with ended_by_signals(), build_engine(config) as engine:
         result = await engine.aget_batch_results_partial(batch_id, conversations, _without_paths(config))
     if result.successful:
         async with async_replacing(output) as file:
@@ -107,7 +111,7 @@ async def answer_locally(config: InferenceConfig) -> int:
     output = absolute_path(config.output_path, "output_path")
     if source is None or output is None:
         raise ConfigError("give --input_path FILE with the requests, and --output_path FILE for the responses")
-    async with build_engine(config) as engine:
+    async with ended_by_signals(), build_engine(config) as engine:
         summary = await answer_batch_file(engine, source, output)
     say(f"{summary.completed:,} requests are answered, {summary.failed:,} failed. See {output}")
     return SOME_FAILED if summary.failed else 0
@@ -122,8 +126,20 @@ async def _conversations(config: InferenceConfig) -> list[Conversation]:
         return await DISK.run(lambda: [item.load() for item in source.items()])
 
 
+def _print_whole(table: Table) -> None:
+    """Print a table as wide as it is. An id that was cut could not be used in the next command."""
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=_WIDEST)).maximum)
+    console.print(table)
+
+
 def _without_paths(config: InferenceConfig) -> InferenceConfig:
     return config.model_copy(update={"input_path": None, "output_path": None, "progress_path": None})
+
+
+def _mark(info: BatchInfo) -> str:
+    """Return the mark by which a job is found that was submitted by this package."""
+    return str((info.metadata or {}).get(TAG) or "")
 
 
 def _facts(info: BatchInfo) -> list[tuple[str, str]]:
@@ -134,6 +150,7 @@ def _facts(info: BatchInfo) -> list[tuple[str, str]]:
     percentage = f" ({info.completion_percentage:.0f} %)" if info.total_requests else ""
     return [
         ("id", info.id),
+        *([("mark", mark)] if (mark := _mark(info)) else []),
         ("state", info.status.value),
         ("done", f"{info.completed_requests:,} of {info.total_requests:,}{percentage}"),
         ("failed", f"{info.failed_requests:,}"),

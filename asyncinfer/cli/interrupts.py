@@ -1,4 +1,4 @@
-"""Handles signals: Ctrl-C stops one answer of a chat; Ctrl-C, SIGTERM or SIGHUP stop a command in two steps."""
+"""Handles signals: Ctrl-C stops one answer of a chat; it, SIGTERM and SIGHUP end commands, at once or in two steps."""
 
 from __future__ import annotations
 
@@ -26,6 +26,27 @@ async def interrupt_stops() -> AsyncGenerator[None]:
             tasks.start_soon(handle_signals)
             yield
             tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def ended_by_signals() -> AsyncGenerator[None]:
+    """SIGINT, SIGTERM and SIGHUP cancel the block, so that it can clean up.
+
+    Raises:
+        KeyboardInterrupt: One of them came.
+    """
+    with anyio.CancelScope() as block, anyio.open_signal_receiver(*_stopping_signals()) as signals:
+        async with task_group() as tasks:
+
+            async def handle_signals() -> None:
+                async for _ in signals:
+                    block.cancel()
+
+            tasks.start_soon(handle_signals)
+            yield
+            tasks.cancel_scope.cancel()
+    if block.cancelled_caught:
+        raise KeyboardInterrupt
 
 
 @asynccontextmanager

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import signal
+import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from anyio import to_thread
 from typer.testing import CliRunner
 
 from asyncinfer import InferenceConfig, InputError, InputParams
 from asyncinfer.cli import batch_jobs
 from asyncinfer.cli.app import app
-from asyncinfer.errors import ConfigError
+from asyncinfer.errors import ConfigError, RequestError
 from tests.batch.server import BatchServer, Faults, failed
 from tests.conftest import BlockWatch
 from tests.fakes import answer_to, questions, read_jsonl, write_jsonl
@@ -144,3 +148,63 @@ async def test_csv_file_with_a_prompt_becomes_parquet_by_a_job(config: Inference
     assert await batch_jobs.run_jobs(config.model_copy(update=rows)) == 0
     found = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [(row["id"], row["answer"]) for row in found] == [("1", answer_to("one")), ("2", answer_to("two"))]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_id_may_come_before_or_after_settings(place: str, server: BatchServer) -> None:
+    settings = ["--engine", "REMOTE", "--model.model_name", "m", f"--remote_params.api_url={server.url}"]
+    settings += ["--remote_params.num_workers", "4"]
+    arguments = ["no-such-job", *settings] if place == "before" else [*settings, "no-such-job"]
+    ran = await to_thread.run_sync(CliRunner().invoke, app, ["batch", "status", *arguments])
+    assert ran.exit_code == 3
+    assert "No batch found" in ran.stderr
+    assert server.requests == [("GET", "/v1/batches/no-such-job")]
+
+
+def test_missing_id_is_an_error() -> None:
+    ran = CliRunner().invoke(app, ["batch", "cancel", "--engine", "REMOTE", "--model.model_name", "m"])
+    assert ran.exit_code == 2
+    assert "id of the job is missing" in ran.stderr
+
+
+async def test_ids_are_printed_whole_and_with_the_mark(
+    config: InferenceConfig, server: BatchServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await batch_jobs.submit_job(config)
+    [job] = server.jobs.values()
+    server.jobs["batch_" + "7" * 150] = replace(job, id="batch_" + "7" * 150)
+    capsys.readouterr()
+    await batch_jobs.list_jobs(config, None, 20)
+    listed = capsys.readouterr().out
+    assert "batch_" + "7" * 150 in listed
+    assert listed.count(job.metadata["asyncinfer_job"]) == 2
+    await batch_jobs.show_status(config, job.id)
+    assert job.metadata["asyncinfer_job"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_signal_during_a_submission_names_the_mark_and_leaves_no_file(
+    config: InferenceConfig,
+    server: BatchServer,
+    number: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = {*tmp_path.iterdir()}
+    server.on_step = lambda step: signal.raise_signal(number) if step == "uploaded" else None
+    server.hangs_at = "/batches"
+    with pytest.raises(KeyboardInterrupt):
+        await batch_jobs.submit_job(config)
+    [name] = server.files.values()
+    assert f"one with the mark {name.removesuffix('.jsonl')}" in caplog.text
+    assert {*tmp_path.iterdir()} == before
+
+
+async def test_submission_without_a_server_does_not_ask_the_user_to_look_for_the_job(config: InferenceConfig) -> None:
+    assert config.remote_params is not None
+    config.remote_params.api_url = "http://127.0.0.1:9/v1"
+    with pytest.raises(RequestError, match="Cannot connect") as error:
+        await batch_jobs.submit_job(config)
+    assert "mark" not in str(error.value)

@@ -18,7 +18,7 @@ from asyncinfer.cli.commands.options import (
     Verbose,
     set_up_logging,
 )
-from asyncinfer.cli.commands.settings import load_config
+from asyncinfer.cli.commands.settings import load_config, split_settings
 from asyncinfer.cli.exit_codes import exit_code
 from asyncinfer.config import InferenceConfig
 
@@ -90,6 +90,7 @@ def status(
     """Show the state of a batch job."""
     from asyncinfer.cli.batch_jobs import show_status
 
+    batch_id = _id_after_settings(context, batch_id)
     _run(
         context, config, {"engine": engine}, lambda c: show_status(c, batch_id), log_level, log_format, verbose=verbose
     )
@@ -133,6 +134,7 @@ def cancel(
     """Cancel a batch job. Its answers so far remain."""
     from asyncinfer.cli.batch_jobs import cancel_job
 
+    batch_id = _id_after_settings(context, batch_id)
     options = {"engine": engine}
     _run(context, config, options, lambda c: cancel_job(c, batch_id), log_level, log_format, verbose=verbose)
 
@@ -153,6 +155,7 @@ def results(
     """Write the answers of a batch job to a file."""
     from asyncinfer.cli.batch_jobs import write_results
 
+    batch_id = _id_after_settings(context, batch_id)
     options = {"engine": engine, "model.model_name": model, "input_path": input_path, "output_path": output_path}
     _run(context, config, options, lambda c: write_results(c, batch_id), log_level, log_format, verbose=verbose)
 
@@ -174,6 +177,20 @@ def local(
 
     options = {"engine": engine, "model.model_name": model, "input_path": input_path, "output_path": output_path}
     _run(context, config, options, answer_locally, log_level, log_format, verbose=verbose)
+
+
+def _id_after_settings(context: typer.Context, first: str) -> str:
+    """Return the id of a job, which may follow settings with dotted paths.
+
+    typer does not know that these are options, and takes the name of the first one for the id.
+    """
+    if not first.startswith("--"):
+        return first
+    settings, others = split_settings([first, *context.args])
+    if not others:
+        raise typer.BadParameter("the id of the job is missing")
+    context.args[:] = [*settings, *others[1:]]
+    return others[0]
 
 
 def _run(

@@ -28,6 +28,21 @@ def load_config(path: str | None, arguments: list[str], options: Mapping[str, st
     return InferenceConfig.from_yaml_and_arg_list(None if path is None else config_path(path), overrides)
 
 
+def split_settings(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments that are settings with dotted paths, such as `--generation.seed 7`, and the others."""
+    settings, others = list[str](), list[str]()
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        if not argument.startswith("--"):
+            others.append(argument)
+            continue
+        settings.append(argument)
+        if "=" not in argument and remaining and not remaining[0].startswith("--"):
+            settings.append(remaining.pop(0))
+    return settings, others
+
+
 def _quoted(text: str) -> str:
     """Quote a text for YAML, which would read some as numbers. `null` stays as it is, and means that it is not set."""
     return text if text == "null" else "'" + text.replace("'", "''") + "'"
