@@ -15,6 +15,8 @@ from asyncinfer.errors import ConfigError, error_text
 _LONGEST_CAUSE = 600
 # How long a cluster has to accept a connection (seconds).
 _CONNECT_SECONDS = 10.0
+# Ray takes an address that is not given, or is "auto", from here.
+_VARIABLE = "RAY_ADDRESS"
 # Ray replaces these hosts by the address of this machine.
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 # How HTTP/2 begins: the preface and empty settings. A frame has a head of 9 bytes; the fourth is its type.
@@ -68,9 +70,9 @@ def _connect(ray: Any, params: DistributedParams) -> str:
     Raises:
         ConfigError: There is no cluster at the address, or Ray cannot be started.
     """
-    where = params.address or "this machine"
+    address, where = _address_and_name(params.address)
     try:
-        _check_address(ray, params.address)
+        _check_address(ray, address)
         context = ray.init(
             address=params.address,
             runtime_env=params.runtime_env or None,
@@ -83,15 +85,26 @@ def _connect(ray: Any, params: DistributedParams) -> str:
         raise ConfigError(f"distributed.address: {why}. `ray status` shows whether a cluster runs") from None
 
 
+def _address_and_name(given: str | None) -> tuple[str | None, str]:
+    """Return the address that Ray will use, and its name in messages."""
+    from_environment = os.environ.get(_VARIABLE)
+    if from_environment and given in (None, "auto"):
+        return from_environment, f"{from_environment} (of the environment variable {_VARIABLE})"
+    return given, given or "this machine"
+
+
 def _check_address(ray: Any, address: str | None) -> None:
     """Check that a cluster listens at an address such as `10.0.0.1:6379`. Ray itself would try for a minute, and then
     end the process.
 
     Raises:
         OSError: Nothing listens there, or something else.
+        ValueError: The address of a Ray client has no port.
     """
     scheme, _, place = (address or "").rpartition("://")
     host, _, port = place.rpartition(":")
+    if scheme == "ray" and not host:
+        raise ValueError(f"the address has no port. The usual one is that of {address}:10001")
     if not host or not port.isdigit():
         return
     if host in _THIS_MACHINE and not scheme:
