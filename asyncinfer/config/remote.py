@@ -58,7 +58,8 @@ class RemoteParams(Params):
     user_id: Unhashed[str | None] = None
     """An opaque id of the end user, for the provider's abuse reports."""
     max_retries: Unhashed[Natural] = 5
-    """How often a row is sent again after failures that may be temporary."""
+    """How often a row is sent again after failures that may be temporary, at all endpoints together. Failures of an
+    endpoint that is down do not count."""
     retry_backoff_base: Unhashed[Positive] = 1.0
     """Seconds; the wait before the first retry. It doubles with each retry."""
     retry_backoff_max: Unhashed[Positive] = 30.0

@@ -9,6 +9,9 @@
 #SBATCH --time=12:00:00
 set -euo pipefail
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_NNODES" -- \
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds until all nodes must have started; Ray's default is 30
+# srun does not take the number of CPUs from sbatch, and Ray would count all CPUs of a node.
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    ray symmetric-run --address "${nodes[0]}:6379" --min-nodes "$SLURM_NNODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \
     asyncinfer infer -c examples/distributed/cluster.yaml
