@@ -25,7 +25,7 @@ from asyncinfer.errors import BatchError, InputError, RequestError
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.items import item_of
 from asyncinfer.scratch.keys import RowKeys
-from asyncinfer.transport.errors import UnreachableError
+from asyncinfer.transport.base import UnreachableError
 from asyncinfer.types.batch import BatchInfo, BatchResult, BatchStatus
 from asyncinfer.types.conversation import Conversation
 

@@ -9,7 +9,7 @@ from asyncinfer.dialects.error_body import read_error
 from asyncinfer.dialects.error_scope import is_missing_path
 from asyncinfer.dialects.http import status_error
 from asyncinfer.errors import RequestError
-from asyncinfer.transport.errors import UnreachableError
+from asyncinfer.transport.base import UnreachableError
 from asyncinfer.types.http import HttpResponse
 from asyncinfer.types.masking import without_credentials
 

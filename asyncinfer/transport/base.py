@@ -6,9 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 
-from asyncinfer.errors import EngineConfigError, InferenceErrorType
+from asyncinfer.errors import EngineConfigError, InferenceErrorType, RequestError
 from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.upload import FileBody
+
+
+class UnreachableError(RequestError):
+    """No connection to the server could be opened, so the request was not sent."""
 
 
 class Transport(ABC):

@@ -11,6 +11,7 @@ import aiohttp
 from asyncinfer.errors import ErrorScope, InferenceErrorType, RequestError
 from asyncinfer.transport import timeouts
 from asyncinfer.transport.addresses import NotPublicError
+from asyncinfer.transport.base import UnreachableError
 from asyncinfer.transport.compat import HttpProcessingError
 from asyncinfer.transport.descriptors import PrivateAddressError, is_shortage
 
@@ -24,10 +25,6 @@ _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError)
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG")
 # The parts of an invalid HTTP response that aiohttp quotes in its errors.
 _QUOTED = re.compile(r"[:=\s]*(\bb)?['\"].*", re.DOTALL)
-
-
-class UnreachableError(RequestError):
-    """No connection to the server could be opened."""
 
 
 async def with_request_errors(work: Coroutine[Any, Any, T], seconds: float) -> T:
