@@ -19,6 +19,7 @@ from weakref import ReferenceType, ref
 import anyio
 
 from asyncinfer.aio.event_loop import running_loop
+from asyncinfer.aio.exits import original, without_exit
 from asyncinfer.errors import UnexpectedCancellationError
 
 log = logging.getLogger("asyncinfer")
@@ -157,7 +158,7 @@ class BackgroundIterator(Generic[T]):
 
     def _start(self, work: Callable[[Channel[T]], Coroutine[Any, Any, None]]) -> None:
         loop, self._work = running_loop(), None
-        self._task = task = loop.create_task(work(self._channel))
+        self._task = task = loop.create_task(without_exit(work, self._channel))
         _running.add(task)
         task.add_done_callback(partial(_work_done, self._channel))
 
@@ -183,7 +184,7 @@ class BackgroundIterator(Generic[T]):
             raise UnexpectedCancellationError("the task of this iterator was cancelled by other code")
         error = task.exception()
         try:
-            raise StopAsyncIteration if error is None else error
+            raise StopAsyncIteration if error is None else original(error)
         finally:
             del error, task  # The error's traceback refers to this frame. Break the reference cycle.
 

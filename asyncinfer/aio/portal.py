@@ -22,7 +22,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -131,6 +131,12 @@ def program_has_ended() -> bool:
     return not threading.main_thread().is_alive() and not _program_threads()
 
 
+class _Raised(NamedTuple):
+    """An exception that is not an Exception, such as SystemExit."""
+
+    error: BaseException
+
+
 class _Portal:
     """One event loop in one thread, for one process."""
 
@@ -164,20 +170,27 @@ class _Portal:
             raise RuntimeError("a blocking method cannot be called on its own event loop; await the async method")
         ended = threading.Event()
 
-        async def work() -> T:
+        async def work() -> T | _Raised:
             try:
                 return await function()
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:  # The portal would end with it.
+                return _Raised(error)
             finally:
                 ended.set()
 
-        future: Future[T] = self._started.result()[0].start_task_soon(work)
+        future: Future[T | _Raised] = self._started.result()[0].start_task_soon(work)
         try:
-            return future.result()
+            result = future.result()
         except BaseException:
             # A cancelled future is done at once. Its work may still run.
             if future.cancel() or future.cancelled():
                 ended.wait()
             raise
+        if isinstance(result, _Raised):
+            raise result.error
+        return result
 
     def run_cleanup(self, function: Callable[[], Awaitable[object]]) -> None:
         if not self._usable:

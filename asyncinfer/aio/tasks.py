@@ -11,11 +11,12 @@ from functools import wraps
 from inspect import iscoroutine
 from time import perf_counter
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
+from asyncinfer.aio.exits import original, without_exit
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.errors import UnexpectedCancellationError
 
@@ -26,11 +27,27 @@ _RESUME = "Saved rows stay saved; run it again to resume"
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Tasks:
+    """The tasks of a group."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group, self.cancel_scope = group, group.cancel_scope
+
+    def start_soon(self, function: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Start a task that runs `await function(*args)`."""
+        name = getattr(function, "__qualname__", None)
+        self._group.start_soon(without_exit, function, *args, name=name)
 
 
 @asynccontextmanager
-async def task_group() -> AsyncGenerator[TaskGroup]:
+async def task_group() -> AsyncGenerator[Tasks]:
     """As `anyio.create_task_group()`, but raises the first error of the tasks instead of an exception group.
+
+    SystemExit and KeyboardInterrupt of a task are raised here too, after the other tasks have ended. They do not stop
+    the event loop.
 
     In anyio, a child task that ends with a CancelledError ends the group without an error, and its body stops early.
     Here that is an error, unless a scope around the group was cancelled. To cancel the body, put a scope around the
@@ -41,11 +58,11 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
     """
     complete = False
     try:
-        async with anyio.create_task_group() as tasks:
-            yield tasks
+        async with anyio.create_task_group() as group:
+            yield Tasks(group)
             complete = True
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise original(_first(group)) from None
     if not complete:
         raise UnexpectedCancellationError(f"a part of this work was cancelled by other code. {_RESUME}")
 
@@ -116,17 +133,20 @@ class foreign_code:
 
     CancelledError, GeneratorExit, StopIteration and StopAsyncIteration would end tasks and iterations without an error.
     Here they become errors if the code raised them by itself. So does any other BaseException that is not an Exception,
-    such as a panic of an extension in Rust. KeyboardInterrupt and SystemExit pass unchanged.
+    such as a panic of an extension in Rust. KeyboardInterrupt passes unchanged.
+
+    Args:
+        may_exit: SystemExit passes unchanged too.
 
     Raises:
         UnexpectedCancellationError: The code raised CancelledError, but this task was not cancelled.
         RuntimeError: The code raised another exception of these kinds.
     """
 
-    __slots__ = ("_name", "_task")
+    __slots__ = ("_may_exit", "_name", "_task")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *, may_exit: bool = True) -> None:
+        self._name, self._may_exit = name, may_exit
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
@@ -137,7 +157,9 @@ class foreign_code:
         if error is None:
             return
         match error:
-            case KeyboardInterrupt() | SystemExit():
+            case KeyboardInterrupt():
+                return
+            case SystemExit() if self._may_exit:
                 return
             case asyncio.CancelledError():
                 if cancellation_was_requested():

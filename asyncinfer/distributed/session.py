@@ -89,7 +89,7 @@ class Session:
 
     async def _run(self, row: RowRequest) -> None:
         try:
-            with foreign_code("the engine"):
+            with foreign_code("the engine", may_exit=False):
                 await self._answer(row)
         except Exception as error:
             self._add(row.number, portable(error))

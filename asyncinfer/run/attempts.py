@@ -89,10 +89,10 @@ class Attempts:
             if row.correction is not None:
                 asked = row.correction.applied_to(asked)
             if access.semaphore.size == 1:
-                with foreign_code("the engine"):
+                with foreign_code("the engine", may_exit=False):
                     completion = await engine.generate(asked)
             else:
-                with _unless_stalled(access.semaphore, permit), foreign_code("the engine"):
+                with _unless_stalled(access.semaphore, permit), foreign_code("the engine", may_exit=False):
                     completion = await engine.generate(asked)
             answer = _checked(completion)
         except RequestError as error:
@@ -129,7 +129,7 @@ class Attempts:
         """
         last, failure, semaphore = StreamDelta(), None, access.semaphore
         try:
-            with _unless_stalled(semaphore, permit) as part_arrived, foreign_code("the engine"):
+            with _unless_stalled(semaphore, permit) as part_arrived, foreign_code("the engine", may_exit=False):
                 async for part in access.engine.at(permit.endpoint).stream(conversation):
                     if isinstance(part, ObservedLimits):
                         semaphore.observe_limits(permit, part.limits)

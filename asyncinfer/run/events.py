@@ -132,6 +132,8 @@ class Events:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # A CancelledError, for instance, would end the task without an error.
                 log.error("an observer of the run raised %s; it gets no further events", error_repr(error))
                 self._observers = [other for other in self._observers if other is not observer]

@@ -95,7 +95,7 @@ class Reporter:
             return
         try:
             await run_callback("on_progress", self._callback, progress)
-        except Exception:
+        except (Exception, SystemExit, KeyboardInterrupt):
             self._callback = None  # The error ends the run. The last report must not call the callback again.
             raise
 

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from anyio.abc import TaskGroup
-
+from asyncinfer.aio.tasks import Tasks
 from asyncinfer.control.permit import Permit
 from asyncinfer.run.row_queue import QueuedRow
 
@@ -28,9 +27,7 @@ class Workers:
     job takes the one that `more()` returns.
     """
 
-    def __init__(
-        self, tasks: TaskGroup, work: Callable[[Job], Awaitable[None]], more: Callable[[], Job | None]
-    ) -> None:
+    def __init__(self, tasks: Tasks, work: Callable[[Job], Awaitable[None]], more: Callable[[], Job | None]) -> None:
         self._tasks, self._work, self._more = tasks, work, more
         # Jobs that were given to a task that has not started on them. The task may be cancelled before that.
         self._handed: dict[int, Job] = {}
