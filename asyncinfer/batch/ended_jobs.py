@@ -15,7 +15,7 @@ from asyncinfer.batch.job_maker import JobMaker
 from asyncinfer.batch.job_state import JobState
 from asyncinfer.batch.jobs import Jobs, RunParts
 from asyncinfer.batch.results import JobResults
-from asyncinfer.errors import InferenceErrorType, RequestError, error_str
+from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import AttemptFailed, Events, Latency
 from asyncinfer.run.rows import Row
@@ -94,8 +94,6 @@ class EndedJobs:
             return await self._check(result)
         except RequestError as error:
             return error
-        except Exception as error:  # A validator of the user's model may raise anything.
-            return RequestError(f"{type(error).__name__}: {error_str(error)}", error_type=InferenceErrorType.RUNTIME)
 
     async def _handle_rest(self, job: JobState, info: BatchInfo, errors: dict[RowId, RequestError]) -> int | None:
         """Let the rows without an answer fail, or send them again.

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
-from asyncinfer.errors import ConfigError, error_text
+from asyncinfer.errors import ConfigError, error_str, error_text
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _ALLOWED = "a pydantic model class, its name as package.module:Class, or a JSON schema"
@@ -31,7 +31,7 @@ def checked(model: Any) -> Any:
     if isinstance(model, dict):
         return _checked_schema(cast(dict[str, Any], model))
     if model is not None and not is_model_class(model):
-        _adapter(model)
+        _check_type(model)
     return model
 
 
@@ -53,9 +53,10 @@ def loaded(model: Any) -> Any:
     module_name, _, path = model.partition(":")
     found: Any = _imported(module_name, model)
     for name in path.split("."):
-        if not hasattr(found, name):
-            raise ConfigError(f"{_KEY}: {model}: the module {module_name} has no {path}")
-        found = getattr(found, name)
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ConfigError(f"{_KEY}: {model}: the module {module_name} has no {path}") from None
     try:
         return checked(found)
     except ValueError as error:
@@ -75,9 +76,12 @@ def schema_of(model: Any) -> dict[str, Any]:
     try:
         if is_model_class(found):
             return cast(type[BaseModel], found).model_json_schema()
-        return _adapter(found).json_schema()
+        return TypeAdapter[Any](found).json_schema()
     except PydanticUserError as error:
         raise ValueError(f"{name_of(found)} has no JSON schema: {error_text(error).splitlines()[0]}") from None
+    except Exception as error:  # A type may make its schema by code of its own, which may raise anything.
+        raised = f"{type(error).__name__}: {error_str(error)}"
+        raise ValueError(f"{name_of(found)} has no JSON schema: its code raised {raised}") from error
 
 
 def name_of(model: Any) -> str:
@@ -86,6 +90,8 @@ def name_of(model: Any) -> str:
         return str(cast(dict[str, Any], model).get("title") or "the JSON schema")
     if isinstance(model, str):
         return model.rpartition(":")[2]
+    if get_origin(model) is Annotated:
+        return name_of(get_args(model)[0])
     return model.__name__ if isinstance(model, type) else str(model).replace("typing.", "")
 
 
@@ -93,8 +99,10 @@ def written(model: Any) -> Any:
     """Return the setting as it is written in YAML: a class by its name, other types as their JSON schema."""
     if isinstance(model, str | dict | None):
         return cast(Any, model)
-    if isinstance(model, type) and "<" not in model.__qualname__:
-        return f"{model.__module__}:{model.__qualname__}"
+    name = f"{model.__module__}:{model.__qualname__}" if isinstance(model, type) else ""
+    # Another process cannot import a class of the main program, of a function or with type arguments.
+    if _NAME.fullmatch(name) and model.__module__ != "__main__":
+        return name
     return schema_of(model)
 
 
@@ -118,14 +126,26 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _adapter(model: Any) -> TypeAdapter[Any]:
-    """Return pydantic's adapter of a type, such as `list[City]` or a dataclass."""
+def _check_type(model: Any) -> None:
+    """Check that pydantic can validate a type, such as `list[City]` or a dataclass.
+
+    Raises:
+        ValueError: It cannot.
+    """
     if isinstance(model, int | float | list | tuple | set):
         raise ValueError(f"should be {_ALLOWED}")
+    if isinstance(model, type) and any(base.__module__.startswith("pydantic.v1.") for base in model.__mro__):
+        why = "is a model of pydantic 1 (pydantic.v1); derive it from pydantic.BaseModel"
+        raise ValueError(f"should be {_ALLOWED}: {model.__name__} {why}")
     try:
-        return TypeAdapter(model)
-    except (PydanticUserError, TypeError, NameError):
-        raise ValueError(f"should be {_ALLOWED}") from None
+        TypeAdapter(model)
+    except (PydanticUserError, TypeError, NameError) as error:
+        what = f": {name_of(model)}: {error_text(error).splitlines()[0]}" if _is_type(model) else ""
+        raise ValueError(f"should be {_ALLOWED}{what}") from None
+
+
+def _is_type(model: Any) -> bool:
+    return isinstance(model, type) or get_origin(model) is not None
 
 
 def _imported(name: str, model: str) -> Any:
@@ -138,7 +158,7 @@ def _imported(name: str, model: str) -> Any:
                 f"{_KEY}: {model}: there is no module {error.name} in {Path.cwd()} or among the installed packages"
             ) from None
         problem = error_text(error)
-    except Exception as error:  # The code of the module may raise anything.
+    except (Exception, SystemExit) as error:  # The code of the module may raise anything, or be a program.
         problem = f"{type(error).__name__}: {error_text(error)}"
     raise ConfigError(f"{_KEY}: {model}: the module {name} cannot be imported: {problem}")
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from copy import deepcopy
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -83,7 +84,7 @@ class CallSetupCache:
             if found is not None:
                 return found
             # A copy, since the caller may change the config later.
-            copy = config.model_copy(deep=True) if config is not None else None
+            copy = _copied(config) if config is not None else None
             setup = await self._make(with_response_model(copy or InferenceConfig(), response_model))
             with self._lock:
                 kept = self._kept.setdefault(loop, OrderedDict())
@@ -100,6 +101,30 @@ class CallSetupCache:
             self._kept.clear()
 
 
+def _copied(config: InferenceConfig) -> InferenceConfig:
+    """A deep copy, with the same type of the answers: a copy of an annotated type would be another type."""
+    model = config.generation.response_model
+    return deepcopy(config, {} if model is None or isinstance(model, dict) else {id(model): model})
+
+
+class _Same(NamedTuple):
+    """A key that is equal only to keys of the same object."""
+
+    id: int
+    type: Any
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.type is other.type
+
+
 def _key(config: InferenceConfig | None, response_model: Any) -> _Key:
-    # A schema is no key of a dict, and may change.
-    return id(config), to_json(response_model, fallback=str) if isinstance(response_model, dict) else response_model
+    if isinstance(response_model, dict):  # A schema is no key of a dict, and may change.
+        return id(config), to_json(response_model, fallback=str)
+    try:
+        hash(response_model)
+    except TypeError:  # Such as `Annotated[int, Field(gt=0)]`.
+        return id(config), _Same(id(response_model), response_model)
+    return id(config), response_model

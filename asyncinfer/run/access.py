@@ -62,6 +62,7 @@ class EngineAccess:
 
         Raises:
             ValueError: The answer cannot be used.
+            RequestError: It cannot be validated. Another answer would not help.
         """
         check = self.of(conversation).check
         return conversation if check is None else check.restored(conversation)

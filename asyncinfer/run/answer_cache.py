@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from asyncinfer.aio.limiters import DISK
+from asyncinfer.errors import RequestError
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.answer_store import AnswerStore
 from asyncinfer.scratch.format import is_readable
@@ -137,6 +138,6 @@ def _decoded(answer: bytes, asked: Conversation, restored: Restored) -> Completi
         metadata.pop("finish_reason", None)
         completion = Completion(saved.messages[-1], finish_reason_of(saved), None, {**metadata, FROM_CACHE: True})
         completion.parsed = restored(completion.append_to(asked)).parsed
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RequestError):
         return None
     return completion

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import anyio
 
 from asyncinfer.aio.limiters import ROWS
-from asyncinfer.run.answer_model import AnswerModel, InvalidValueError
+from asyncinfer.run.answer_model import AnswerModel, InvalidValueError, UncheckedValueError
 from asyncinfer.types.answer import REFUSAL, VALIDATION_RETRIES, Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.correction import Correction
@@ -51,11 +51,20 @@ class AnswerCheck(Protocol):
         """
         ...
 
+    def json_values(self, text: str) -> list[Any]:
+        """Return what the text of an answer means as JSON: its own JSON value, and that of the typed answer. Blocks.
+
+        Raises:
+            ValueError: The answer does not pass the check.
+        """
+        ...
+
     def restored(self, conversation: Conversation) -> Conversation:
         """Return a conversation with a saved answer, and its parsed answer. Blocks.
 
         Raises:
             ValueError: The saved answer does not fit.
+            InvalidAnswerError: It cannot be validated. Another answer would not help.
         """
         ...
 
@@ -85,18 +94,29 @@ class TypedAnswerCheck:
                 parsed = await self._parse(text)
             except InvalidValueError as error:
                 problem = str(error) if text.strip() else "it is empty"
+            except UncheckedValueError as error:
+                raise _unchecked(error, text, _usage(completion, correction)) from error.__cause__
             else:
                 return _with_earlier(replace(completion, parsed=parsed), correction)
         raise self._rejection(problem, completion, text, correction)
+
+    def json_values(self, text: str) -> list[Any]:
+        try:
+            return self._model.json_values(text)
+        except UncheckedValueError as error:
+            raise ValueError(str(error)) from error
 
     def restored(self, conversation: Conversation) -> Conversation:
         message = conversation.messages[-1]
         if message.tool_calls:
             return conversation
+        text = message.compute_flattened_text_content("")
         try:
-            parsed = self._model.parse(message.compute_flattened_text_content(""))
-        except Exception as error:  # A validator of the user's model may raise anything.
-            raise ValueError(f"it does not fit {self._model.name}") from error
+            parsed = self._model.parse(text)
+        except InvalidValueError as error:
+            raise ValueError(f"it does not fit {self._model.name}: {error}") from None
+        except UncheckedValueError as error:
+            raise _unchecked(error, text) from error.__cause__
         return conversation.with_parsed(parsed)
 
     async def _parse(self, text: str) -> object:
@@ -116,6 +136,12 @@ class TypedAnswerCheck:
             turns = (*(correction.turns if correction is not None else ()), *_turns(problem, completion, text))
             following = Correction(turns, count, usage, message)
         return InvalidAnswerError(message, text=text, usage=usage, correction=following)
+
+
+def _unchecked(error: UncheckedValueError, text: str, usage: Usage | None = None) -> InvalidAnswerError:
+    """The error for an answer that is not asked again, because the model of the answers is at fault."""
+    message = f"the answer cannot be validated: {error}"
+    return InvalidAnswerError(message, text=text, usage=usage, is_validated=False)
 
 
 def _stopped_early(completion: Completion) -> str | None:

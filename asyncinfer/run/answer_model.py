@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from asyncinfer.config import response_model as models
 from asyncinfer.dialects.json_answer import json_values
-from asyncinfer.dialects.json_schema.violation import require_packages, schema_problem, violation
-from asyncinfer.errors import ConfigError
+from asyncinfer.dialects.json_schema.soundness import schema_problem
+from asyncinfer.dialects.json_schema.violation import UncheckableError, require_packages, violation
+from asyncinfer.errors import ConfigError, error_str
 from asyncinfer.types.short_repr import short_repr
 
 _MOST_PROBLEMS = 5
@@ -21,6 +22,10 @@ _STRUCTURED = frozenset({"object", "array"})
 
 class InvalidValueError(ValueError):
     """A text is not a value of the model. The message says what is wrong with which field."""
+
+
+class UncheckedValueError(Exception):
+    """A text cannot be validated, because the code or the schema of the model is at fault."""
 
 
 class AnswerModel:
@@ -49,23 +54,51 @@ class AnswerModel:
         # An answer such as `positive` is a string, although it lacks the quotation marks of JSON.
         self._may_be_text = self.schema.get("type") not in _STRUCTURED and "$ref" not in self.schema
         self._validate: Callable[[bytes | str], Any]
+        self._adapter: TypeAdapter[Any] | None = None
         if isinstance(model, dict):
             require_packages()
             if (problem := schema_problem(self.schema)) is not None:
                 raise ConfigError(f"generation.response_model: is not a valid JSON schema: {problem}")
             self._validate = _SchemaValidator(self.schema)
         else:
-            self._validate = TypeAdapter[Any](model).validate_json
+            self._adapter = TypeAdapter[Any](model)
+            self._validate = self._adapter.validate_json
 
     def parse(self, text: str) -> Any:
         """Return the value that the text of an answer means.
 
         Raises:
             InvalidValueError: No value in the text fits the model.
+            UncheckedValueError: The model's own code raised an error, or the schema cannot be evaluated.
         """
+        return self._read(text)[0]
+
+    def json_values(self, text: str) -> list[Any]:
+        """Return the JSON value in the text of an answer that `parse` validates, and the JSON value of its result.
+
+        Raises:
+            InvalidValueError, UncheckedValueError: As `parse` does. Also if a serializer of the model raises an error.
+        """
+        value, json = self._read(text)
+        try:
+            dumped = [] if self._adapter is None else [self._adapter.dump_python(value, mode="json", by_alias=True)]
+        except BaseException as error:
+            raise UncheckedValueError(f"a serializer of {self.name} raised {_named(error)}") from error
+        return [from_json(json), *dumped]
+
+    def _read(self, text: str) -> tuple[Any, str | bytes]:
+        """Return the value that the text means, and the JSON of that value."""
+        try:
+            return self._parsed(text)
+        except (InvalidValueError, UncheckedValueError):
+            raise
+        except BaseException as error:  # A validator may raise anything. SystemExit would end the event loop.
+            raise UncheckedValueError(f"a validator of {self.name} raised {_named(error)}") from error
+
+    def _parsed(self, text: str) -> tuple[Any, str | bytes]:
         problems: list[str] = []
         try:
-            return self._validate(text)  # Most answers are nothing but JSON.
+            return self._validate(text), text  # Most answers are nothing but JSON.
         except (ValidationError, InvalidValueError) as error:
             if not _is_no_json(error):
                 problems.append(_problems(error))
@@ -73,12 +106,18 @@ class AnswerModel:
         values = [*json_values(text)][len(problems) :]
         for value in (*values, *([text.strip()] if self._may_be_text else [])):
             try:
-                return self._validate(to_json(value))
-            except (ValidationError, InvalidValueError) as error:
-                problems.append(_problems(error))
+                json = to_json(value)
             except ValueError:  # JSON cannot represent the value.
                 continue
+            try:
+                return self._validate(json), json
+            except (ValidationError, InvalidValueError) as error:
+                problems.append(_problems(error))
         raise InvalidValueError(problems[0] if problems else "it is not complete JSON")
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error_str(error)}".removesuffix(": ")
 
 
 class _SchemaValidator:
@@ -89,7 +128,13 @@ class _SchemaValidator:
 
     def __call__(self, text: bytes | str) -> Any:
         value: Any = _any_json.validate_json(text)
-        problem = violation(self._schema, value)
+        try:
+            problem = violation(self._schema, value)
+        except UncheckableError as error:
+            # The schema itself is sound: it was looked at before.
+            if not isinstance(error.__cause__, RecursionError):
+                raise UncheckedValueError(str(error).removeprefix("it cannot be checked: ")) from error
+            problem = "it is nested too deep"
         if problem is not None:
             raise InvalidValueError(problem.removeprefix("$: ").removeprefix("$."))
         return value

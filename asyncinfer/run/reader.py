@@ -10,7 +10,7 @@ from typing import Protocol
 from asyncinfer.aio.iterate import iterate
 from asyncinfer.aio.limiters import DISK, ROWS
 from asyncinfer.aio.tasks import foreign_code
-from asyncinfer.errors import InputError
+from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.items import InputItem, item_of
 from asyncinfer.run.previous_output import PreviousOutput
@@ -100,9 +100,9 @@ class InputReader:
             return RejectedRow(index, error)
         row = Row(index, *self._validated.identity(index), item.checksum, item.size, item)
         if self._saved_answers is not None and self._statuses.saved(index):
-            finished = self._saved_answers(row)
-            if finished is not None:
-                return SavedRow(row, finished)
+            answered = _with_saved(row, self._saved_answers)
+            if answered is not row:
+                return answered
         if row.is_large:
             row.conversation()
         return row
@@ -161,8 +161,7 @@ class IterableReader:
         n = self._seen[key]
         self._seen[key] += 1
         row = Row(index, key, n, item.checksum, item.size, with_id(conversation, key, n))
-        finished = self._saved_answers(row) if self._saved_answers is not None and self._claim(row) else None
-        return SavedRow(row, finished) if finished is not None else row
+        return _with_saved(row, self._saved_answers) if self._saved_answers is not None and self._claim(row) else row
 
     def _claim(self, row: Row) -> bool:
         """Record where the row's answer is saved. Returns whether it is saved."""
@@ -171,6 +170,18 @@ class IterableReader:
             self._statuses.save(row.index, line.offset, line.length, must_save_again=line.checksum != row.checksum)
             return True
         return self._previous_output.claim(row, self._statuses)
+
+
+def _with_saved(row: Row, saved_answers: SavedAnswers) -> InputRow:
+    """A saved row with its answer; the row itself if that cannot be used, so that the row is sent again.
+
+    An answer that cannot be validated stays saved, and its row fails: no other answer would help.
+    """
+    try:
+        finished = saved_answers(row)
+    except RequestError as error:
+        return RejectedRow(row.index, error)
+    return SavedRow(row, finished) if finished is not None else row
 
 
 class ResumeMatcher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from asyncinfer.errors import InputError
+from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.items import InputItem, Item
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.keys import row_id
@@ -77,10 +77,10 @@ class SavedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that cannot be used. `error` says why."""
+    """A row that cannot be used, or whose saved answer cannot be validated. `error` says why."""
 
     index: int
-    error: InputError
+    error: InputError | RequestError
 
 
 InputRow = Row | SavedRow | RejectedRow

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from asyncinfer.errors import ScratchError
+from asyncinfer.errors import RequestError, ScratchError
 from asyncinfer.run.repeats import marked_copy
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
@@ -46,7 +46,8 @@ class SavedAnswers:
         """The finished conversation of a saved row. None if it cannot be used: then the row is sent again.
 
         Raises:
-            ScratchError: a file cannot be read.
+            RequestError: The saved answer cannot be validated.
+            ScratchError: A file cannot be read.
         """
         try:
             answered = self._answered(row)
@@ -74,7 +75,7 @@ class SavedAnswers:
                 data = self._scratch.read(offset, length)
             copy = marked_copy(_with_answer(row, Conversation.from_json(data)), row)
             return copy if self._restored is None else self._restored(copy)
-        except (ValueError, OSError):
+        except (ValueError, OSError, RequestError):
             return None
 
     def _answered(self, row: Row) -> Conversation:

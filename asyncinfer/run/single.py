@@ -122,13 +122,17 @@ async def stream(
 async def _stream(
     access: EngineAccess, attempts: Attempts, conversation: Conversation, deliver: Callable[[StreamDelta], None]
 ) -> None:
-    call, parts = _CallState(), list[StreamDelta]()
+    call, parts, end = _CallState(), list[StreamDelta](), list[StreamDelta]()
 
     def pass_on(delta: StreamDelta) -> None:
         call.is_final = True
-        if access.check is not None:
-            parts.append(delta)
-        if access.check is None or delta.finish_reason is None:
+        if access.check is None:
+            deliver(delta)
+            return
+        parts.append(delta)
+        if end or delta.finish_reason is not None:
+            end.append(delta)
+        else:
             deliver(delta)
 
     def attempt(permit: Permit) -> Awaitable[None]:
@@ -137,7 +141,9 @@ async def _stream(
     await _with_retries(access, attempts, conversation, call, attempt)
     if access.check is not None:
         answer = await access.check(Completion.from_deltas(parts))
-        deliver(replace(parts[-1], parsed=answer.parsed))
+        for delta in end[:-1]:
+            deliver(delta)
+        deliver(replace(end[-1] if end else StreamDelta(), parsed=answer.parsed))
 
 
 async def _with_retries(

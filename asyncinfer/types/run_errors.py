@@ -27,6 +27,9 @@ class RunInterruptedError(AsyncInferError):
 class InvalidAnswerError(RequestError):
     """An answer was cut off, or does not fit the `response_model` of its call, also after the last retry.
 
+    Or it could not be validated, because a validator of the model raised an error other than ValueError: then
+    `error_type` is `runtime`, and `__cause__` is that error.
+
     Attributes:
         text: The text of the rejected answer.
         usage: The tokens of all rejected answers to this conversation; None if they are unknown.
@@ -34,9 +37,16 @@ class InvalidAnswerError(RequestError):
     """
 
     def __init__(
-        self, message: str, *, text: str = "", usage: Usage | None = None, correction: Correction | None = None
+        self,
+        message: str,
+        *,
+        text: str = "",
+        usage: Usage | None = None,
+        correction: Correction | None = None,
+        is_validated: bool = True,
     ) -> None:
-        super().__init__(message, error_type=InferenceErrorType.INVALID_ANSWER, is_retryable=True, scope=ErrorScope.ROW)
+        kind = InferenceErrorType.INVALID_ANSWER if is_validated else InferenceErrorType.RUNTIME
+        super().__init__(message, error_type=kind, is_retryable=is_validated, scope=ErrorScope.ROW)
         self.text, self.usage, self.correction = text, usage, correction
 
 

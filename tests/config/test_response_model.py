@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from asyncinfer import ConfigError, GenerationParams, InferenceConfig
-from asyncinfer.config.response_model import loaded, schema_of
+from asyncinfer.config.response_model import loaded, name_of, schema_of
+from asyncinfer.run.answer_model import AnswerModel
 
 MODULE = """
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from {helper} import Name
 
 class Person(BaseModel):
@@ -129,6 +130,75 @@ def test_retries_are_no_part_of_the_key() -> None:
 
 def test_schema_of_any_type() -> None:
     assert schema_of(list[int]) == {"type": "array", "items": {"type": "integer"}}
+
+
+class Broken(BaseModel):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+        raise KeyError("a")
+
+
+class Opaque(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    place: Path
+    lock: ClassVar[object] = object()
+    call: Callable[[int], int]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Broken, "Broken has no JSON schema: its code raised KeyError: 'a'"),
+        (Opaque, "Opaque has no JSON schema: Cannot generate a JsonSchema for core_schema.CallableSchema"),
+        (list[Opaque], r"list\[.*Opaque\] has no JSON schema: "),
+    ],
+)
+def test_class_without_a_schema_is_named(model: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"generation.response_model: {message}"):
+        AnswerModel(model)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="pydantic.v1 does not work with Python 3.14")
+def test_models_of_pydantic_1_are_refused() -> None:
+    from pydantic import v1
+
+    class Old(v1.BaseModel):
+        name: str
+
+    with pytest.raises(ConfigError, match="response_model: should be .*: Old is a model of pydantic 1 .*; derive it"):
+        GenerationParams(response_model=Old)
+
+
+def test_reason_of_pydantic_is_in_the_message() -> None:
+    with pytest.raises(
+        ConfigError, match=r"response_model: should be .*: Odd: Unable to generate pydantic-core schema"
+    ):
+        GenerationParams(response_model=type("Odd", (), {}))
+
+
+T = TypeVar("T")
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+def test_class_that_another_process_cannot_import_is_written_as_its_schema() -> None:
+    main = type("Main", (City,), {"__module__": "__main__"})
+    for model in (Box[int], main):
+        assert GenerationParams(response_model=model).model_dump(mode="json")["response_model"] == schema_of(model)
+
+
+def test_name_of_an_annotated_type_is_that_of_the_type() -> None:
+    assert name_of(Annotated[City, AfterValidator(repr)]) == "City"
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(2)", "import sys; sys.exit('usage: ...')"])
+def test_program_that_exits_when_it_is_imported_is_named(folder: Path, code: str) -> None:
+    (folder / "broken_program.py").write_text(code)
+    with pytest.raises(ConfigError, match="the module broken_program cannot be imported: SystemExit: (2|usage)"):
+        loaded("broken_program:City")
 
 
 def test_types_without_a_schema_are_refused() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, assert_type
+from typing import Annotated, Any, ClassVar, Literal, assert_type
 
 import pytest
 from pydantic import BaseModel, Field, field_validator
@@ -33,8 +34,9 @@ from asyncinfer import (
     RunEvent,
     ToolDefinition,
 )
+from asyncinfer.engines import typed_answers
 from asyncinfer.types.stream import StreamDelta
-from tests.fakes import question, read_jsonl, write_jsonl
+from tests.fakes import SimpleEngine, question, read_jsonl, write_jsonl
 from tests.recorder import SUCCESS, Recorder
 
 
@@ -242,6 +244,17 @@ class TestModels:
         api.answers(reply('"3"'))
         assert (await engine.agenerate(ASKED, response_model=schema)).parsed == "3"
 
+    @pytest.mark.parametrize("model", [City, Annotated[str, Field(max_length=99)], Annotated[str, ["unhashable"]]])
+    async def test_type_is_prepared_once(self, api: Recorder, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        api.answers(reply(TOKYO))
+        made, prepare = list[object](), typed_answers.AnswerModel
+        monkeypatch.setattr(typed_answers, "AnswerModel", lambda given: made.append(given) or prepare(given))
+        engine, config = engine_at(api), InferenceConfig(generation=GenerationParams(response_model=model))
+        for _ in range(3):
+            await engine.agenerate(ASKED, response_model=model)
+            await engine.agenerate(ASKED, config)
+        assert made == [model, model]
+
 
 class TestEngines:
     async def test_schema_is_in_the_prompt_if_the_api_does_not_take_it(
@@ -356,6 +369,19 @@ class TestStreams:
         assert "".join(delta.content for delta in deltas) == text
         assert not any(delta.finish_reason for delta in deltas)
         assert len(api.sent) == 1
+
+    async def test_answer_is_whole_if_the_engine_gives_no_finish_reason(self) -> None:
+        class Unfinished(SimpleEngine):
+            async def _parts(self) -> AsyncIterator[StreamDelta]:
+                for part in ("a", "b"):
+                    yield StreamDelta(content=part)
+
+            def _stream(self, conversation: Conversation) -> AsyncIterator[StreamDelta]:
+                return self._parts()
+
+        async with Unfinished(ModelParams(model_name="m")).astream(ASKED, response_model=str) as stream:
+            deltas = [delta async for delta in stream]
+        assert [(delta.content, delta.parsed) for delta in deltas] == [("a", None), ("b", None), ("", "ab")]
 
 
 class TestRuns:
@@ -515,9 +541,35 @@ def test_blocking_twins_take_a_response_model() -> None:
     assert list(engine.stream("a", response_model=str))[-1].parsed == "answer to a"
 
 
-async def test_invalid_json_schema_is_an_error_before_anything_is_sent(api: Recorder) -> None:
-    config = InferenceConfig(generation=GenerationParams(response_model={"type": "objekt"}))
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "objekt"}, "objekt"),
+        ({"$ref": "#"}, "the reference '#' leads back to itself"),
+        ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "the schema has nothing at '#/$defs/none'"),
+        ({"properties": {"a": {"pattern": "("}}}, "is not a regular expression"),
+    ],
+)
+async def test_invalid_json_schema_is_an_error_before_anything_is_sent(
+    api: Recorder, schema: dict[str, Any], problem: str
+) -> None:
+    config = InferenceConfig(generation=GenerationParams(response_model=schema))
+    message = f"response_model: is not a valid JSON schema: .*{re.escape(problem)}"
     async with engine_at(api) as engine:
-        with pytest.raises(ConfigError, match="response_model: is not a valid JSON schema: .*objekt"):
+        with pytest.raises(ConfigError, match=message):
             await engine.agenerate(ASKED, config)
+        with pytest.raises(ConfigError, match=message):
+            await engine.ainfer([ASKED, ASKED], response_model=schema)
+        result = await engine.ainfer_partial([ASKED, ASKED], response_model=schema)
+        assert [failure.error_type for failure in result.failures.values()] == [InferenceErrorType.CONFIG] * 2
     assert not api.sent
+
+
+async def test_answer_that_cannot_be_checked_is_not_asked_again(api: Recorder) -> None:
+    api.answers(reply(json.dumps("a" * 60 + "b")))
+    schema = {"type": "string", "pattern": "^(a|a)*$"}
+    result = await engine_at(api).ainfer_partial([ASKED, f"{ASKED}!"], response_model=schema)
+    for failure in result.failures.values():
+        assert failure.error_message.startswith("the answer cannot be validated: TimeoutError: ")
+        assert (failure.error_type, failure.is_retryable) == (InferenceErrorType.RUNTIME, False)
+    assert len(api.sent) == 2

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
-from urllib.parse import unquote
 
 from asyncinfer.errors import MissingDependencyError
 
 MAX_STEPS = 50_000
 """The most keywords that are evaluated; about 0.2 s."""
 REGEX_SECONDS = 0.5
-# Keywords whose values are data, and no schemas.
-_DATA = frozenset({"const", "default", "enum", "examples"})
+
+
+class UncheckableError(Exception):
+    """It cannot be found out whether an answer is valid: the schema is at fault, or it takes too long."""
 
 
 class _TooMuchWork(Exception):
@@ -39,75 +40,36 @@ def violation(schema: str, answer: Any) -> str | None:
 
     Args:
         schema: JSON text.
+
+    Raises:
+        UncheckableError: The schema is invalid, or refers to itself endlessly, or the answer is nested too deep, or the
+            check takes too long. The cause is the error that shows it.
     """
     try:
         error = next(iter(_validator(json.loads(schema)).iter_errors(answer)), None)
-    except Exception as error:  # The schema may be invalid, or refer to itself endlessly.
-        return f"it cannot be checked: {type(error).__name__}: {error}"
+    except _TooMuchWork as error:
+        raise UncheckableError(f"it cannot be checked: {error}") from error
+    except Exception as error:
+        raise UncheckableError(f"it cannot be checked: {type(error).__name__}: {error}") from error
     return None if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
-def schema_problem(schema: Mapping[str, Any]) -> str | None:
-    """Why no answer can be checked against this schema; None if no reason is found."""
-    jsonschema: Any = import_module("jsonschema")
-    try:
-        # Without formats: they include regular expressions, which would be those of `re`.
-        _kind(schema).check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
-    except jsonschema.SchemaError as error:
-        return f"{error.json_path}: {error.message[:200]}"
-    except Exception:  # Such as a schema that is nested too deep.
-        return None
-    return next(_problems(schema, schema), None)
-
-
-def _problems(part: object, schema: Mapping[str, Any]) -> Iterator[str]:
-    """Regular expressions that cannot be compiled, and references within the schema that lead nowhere."""
-    for name, value in _items(part):
-        if name == "pattern" and isinstance(value, str) and (problem := _regex_problem(value)):
-            yield f"{value[:100]!r} is not a regular expression: {problem}"
-        elif name == "$ref" and isinstance(value, str) and not _leads_somewhere(value, schema):
-            yield f"the schema has nothing at {value[:100]!r}"
-        elif name not in _DATA:
-            for inner in cast(list[object], value) if isinstance(value, list) else [value]:
-                yield from _problems(inner, schema)
-
-
-def _regex_problem(pattern: str) -> str | None:
-    regex: Any = import_module("regex")
-    try:
-        regex.compile(pattern)
-    except regex.error as error:
-        return str(error)
-    return None
-
-
-def _leads_somewhere(reference: str, schema: Mapping[str, Any]) -> bool:
-    if not reference.startswith("#/") or "$id" in schema:
-        return True  # The validator finds it, or not.
-    found: Any = schema
-    for part in unquote(reference).removeprefix("#/").split("/"):
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdecimal() and int(name) < len(entries := cast(list[Any], found)):
-            found = entries[int(name)]
-        elif isinstance(found, dict) and name in (members := cast(dict[str, Any], found)):
-            found = members[name]
-        else:
-            return False
-    return True
-
-
-def _kind(schema: Any) -> Any:
+def validator_class(schema: Any) -> Any:
+    """The validator for the version of JSON Schema that a schema names; for the latest one by default."""
     validators: Any = import_module("jsonschema.validators")
     return validators.validator_for(schema, default=import_module("jsonschema").Draft202012Validator)
 
 
 def _validator(schema: Any) -> Any:
-    validators, kind = import_module("jsonschema.validators"), _kind(schema)
+    validators, kind = import_module("jsonschema.validators"), validator_class(schema)
     budget = iter(range(MAX_STEPS))
     keywords: Mapping[str, _Keyword] = {**kind.VALIDATORS, **_WITH_REGEX}
     counted = {name: _counted(check, budget) for name, check in keywords.items()}
+    limited = validators.extend(kind, counted)
+    # A schema within the schema may name a version too. jsonschema would go on with its own functions, without limits.
+    limited.evolve = import_module("attrs").evolve
     # This registry knows the specifications, and downloads nothing.
-    return validators.extend(kind, counted)(schema, registry=import_module("jsonschema_specifications").REGISTRY)
+    return limited(schema, registry=import_module("jsonschema_specifications").REGISTRY)
 
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.json_schema.violation import violation
+from asyncinfer.dialects.json_schema.violation import UncheckableError, violation
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
 from asyncinfer.engines.local.structured.structure import Structure
@@ -74,8 +74,21 @@ def test_violation_is_reported_with_its_path(schema: dict[str, Any], answer: Any
     ],
     ids=["doubling", "pattern", "patternProperties", "names", "endless", "length", "type", "regex", "reference"],
 )
-def test_schema_that_cannot_be_checked_in_time_is_a_violation(schema: dict[str, Any], answer: Any) -> None:
-    assert str(violation(json.dumps(schema), answer)).startswith("it cannot be checked: ")
+def test_schema_that_cannot_be_checked_in_time_is_an_error(schema: dict[str, Any], answer: Any) -> None:
+    with pytest.raises(UncheckableError, match="^it cannot be checked: "):
+        violation(json.dumps(schema), answer)
+
+
+@pytest.mark.parametrize(
+    "version", ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"]
+)
+def test_version_within_a_schema_lifts_no_limit(version: str) -> None:
+    slow = {"pattern": "^(a|a)*$"}
+    with pytest.raises(UncheckableError, match="TimeoutError"):
+        violation(json.dumps({"properties": {"b": {"$schema": version, **slow}}}), {"b": "a" * 60 + "b"})
+    recursive = {"$schema": version, "properties": {"next": {"$ref": "#"}, "b": slow}}
+    with pytest.raises(UncheckableError, match="TimeoutError"):
+        violation(json.dumps(recursive), {"next": {"b": "a" * 60 + "b"}})
 
 
 def completion(content: str | None, reason: FinishReason, *calls: FunctionCall) -> Completion:
@@ -121,3 +134,13 @@ def test_answer_is_tried_again_only_if_it_was_drawn_at_random(given: dict[str, A
     error = Constraint(structure).check(GenerationParams(**given), completion("1", FinishReason.STOP))
     assert error is not None
     assert error.is_retryable is is_retryable
+
+
+def test_answer_that_cannot_be_checked_is_not_tried_again() -> None:
+    structure = ReducedStructure(Structure("generation.x", schema="{}"), full_schema='{"$ref": "#"}')
+    error = Constraint(structure).check(GenerationParams(temperature=0.7), completion("1", FinishReason.STOP))
+    assert error is not None
+    assert str(error).startswith(
+        "generation.x: the answer may violate the schema: it cannot be checked: RecursionError"
+    )
+    assert not error.is_retryable

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncinfer.config import GenerationParams
-from asyncinfer.dialects.json_schema.violation import violation
+from asyncinfer.dialects.json_schema.violation import UncheckableError, violation
 from asyncinfer.dialects.json_schema.walk import mentions
 from asyncinfer.engines.local.structured.bounds import BoundedSchema, bound_schema, rewritten
 from asyncinfer.engines.local.structured.fallbacks import without_failing, without_merged
@@ -71,9 +71,13 @@ class Constraint(NamedTuple):
         setting, schema = self.reduced.structure.setting, self.reduced.full_schema
         if schema is None or completion.finish_reason == FinishReason.LENGTH:
             return None
-        problem = next(
-            (found for answer in _answers(self.reduced, completion) if (found := violation(schema, answer))), None
-        )
+        try:
+            problem = next(
+                (found for answer in _answers(self.reduced, completion) if (found := violation(schema, answer))), None
+            )
+        except UncheckableError as error:  # The schema is at fault.
+            message = f"{setting}: the answer may violate the schema: {error}"
+            return RequestError(message, error_type=InferenceErrorType.PARSE_ERROR)
         if problem is None:
             return None
         return RequestError(
