@@ -7,7 +7,7 @@ The API of one call, and jobs of a list of conversations:
 | `client` | runs the operations of a batch API: sends their requests, and reads results as a stream |
 | `api` | the client, the encoder and the decoder of one call |
 | `custom_ids` | the ids of rows in jobs |
-| `single_job` | one job of a list of conversations: submits it, and reads its results |
+| `single_job`, `single_results` | one job of a list of conversations: submit it, and read its results |
 
 A run:
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from asyncinfer.batch import single_job
+from asyncinfer.batch import single_job, single_results
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.config import BatchParams, InferenceConfig
 from asyncinfer.dialects.batch import FileQuery, FilesApi
@@ -40,7 +40,8 @@ class AsyncBatchMethods(EngineCore):
             RequestError: The API did not accept the job.
         """
         given = _conversations(conversations)
-        return await single_job.submit(await self._batch(inference_config), given)
+        access = await self.access(inference_config)
+        return await single_job.submit(self._batch_with(access, inference_config), access, given)
 
     async def aget_batch_status(self, batch_id: str, inference_config: InferenceConfig | None = None) -> BatchInfo:
         """Return the state of a batch job.
@@ -103,11 +104,12 @@ class AsyncBatchMethods(EngineCore):
             RequestError: The results cannot be read.
         """
         given = _conversations(conversations)
-        api = await self._batch(inference_config)
+        access = await self.access(inference_config)
+        api = self._batch_with(access, inference_config)
         info = await api.client.do(api.dialect.status(api.client.context, batch_id))
         if info.is_terminal and info.status is not BatchStatus.COMPLETED:
-            raise single_job.not_completed(info)
-        result = await single_job.results(api, info, given)
+            raise single_results.not_completed(info)
+        result = await single_results.results(api, access, info, given)
         found = dict(result.successful)
         if result.has_failures:
             again = await self.ainfer(
@@ -136,9 +138,10 @@ class AsyncBatchMethods(EngineCore):
             RequestError: The results cannot be read.
         """
         given = _conversations(conversations)
-        api = await self._batch(inference_config)
+        access = await self.access(inference_config)
+        api = self._batch_with(access, inference_config)
         info = await api.client.do(api.dialect.status(api.client.context, batch_id))
-        return await single_job.results(api, info, given)
+        return await single_results.results(api, access, info, given)
 
     async def alist_files(
         self, purpose: str | None = None, limit: int | None = None, order: str = "desc", after: str | None = None
@@ -203,9 +206,11 @@ class AsyncBatchMethods(EngineCore):
         Raises:
             ConfigError: The engine has no batch API.
         """
-        settings = (await self.access(config)).settings
+        return self._batch_with(await self.access(config), config)
+
+    def _batch_with(self, access: EngineAccess, config: InferenceConfig | None) -> BatchApi:
         params = config.batch if config is not None else None
-        return self._batch_api(settings, params or BatchParams())
+        return self._batch_api(access.settings, params or BatchParams())
 
     async def _files(self) -> tuple[BatchApi, FilesApi]:
         api = await self._batch()
