@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
@@ -21,6 +22,19 @@ _REASONING, _CALLS = "reasoning_content", "tool_calls"
 _KEYS = {_REASONING: b'"reasoning_content":', _CALLS: b'"tool_calls":'}
 
 
+class AnswerShape(NamedTuple):
+    """What is known about the answers of a run that are JSON.
+
+    Args:
+        schema: Their JSON schema.
+        values: Returns the JSON values that the text of an answer stands for, the most exact one first. Raises
+            ValueError if there are none. None: the whole text is the JSON.
+    """
+
+    schema: Mapping[str, Any]
+    values: Callable[[str], Sequence[Any]] | None = None
+
+
 class AnswerColumns:
     """The columns of the answers of one run.
 
@@ -28,11 +42,12 @@ class AnswerColumns:
     the schema. Such an answer is whole in `answer`, and its properties are null.
 
     Args:
-        schema: The JSON schema of the answers; None if they are text.
+        shape: What the answers are; None if they are text.
     """
 
-    def __init__(self, schema: Mapping[str, Any] | None = None) -> None:
-        self._fields = fields_of(schema)
+    def __init__(self, shape: AnswerShape | None = None) -> None:
+        self._fields = fields_of(shape.schema if shape is not None else None)
+        self._shape = shape
         self._found = set[str]() if self._fields else {_ANSWER}
 
     @property
@@ -71,11 +86,20 @@ class AnswerColumns:
 
     def _typed(self, conversation: Conversation) -> dict[str, Any] | None:
         """The properties of a typed answer; None if it does not fit the schema."""
-        try:
-            parsed: object = from_json(conversation.messages[-1].text)
-        except ValueError:
-            return None
-        return fitting(self._fields, cast(dict[str, Any], parsed)) if isinstance(parsed, dict) else None
+        for value in self._values(conversation.messages[-1].text):
+            if isinstance(value, dict):
+                found = fitting(self._fields, cast(dict[str, Any], value))
+                if found is not None:
+                    return found
+        return None
+
+    def _values(self, text: str) -> Iterator[object]:
+        """Yield the JSON values that a text stands for."""
+        with suppress(ValueError):
+            yield from_json(text)
+        if self._shape is not None and self._shape.values is not None:
+            with suppress(ValueError):
+                yield from self._shape.values(text)
 
 
 def _calls(answer: Message) -> str | None:

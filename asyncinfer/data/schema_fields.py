@@ -16,8 +16,10 @@ def fields_of(schema: Mapping[str, Any] | None) -> dict[str, Kind]:
 
     Properties that have several types, lists and objects become JSON text.
     """
-    properties = _mapping((schema or {}).get("properties"))
-    return {name: _kind(_mapping(field), _mapping((schema or {}).get("$defs"))) for name, field in properties.items()}
+    root = schema or {}
+    definitions = _mapping(root.get("$defs"))
+    properties = _mapping(_target(root, definitions).get("properties"))
+    return {name: _kind(_mapping(field), definitions) for name, field in properties.items()}
 
 
 def fitting(fields: Mapping[str, Kind], value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,15 +43,22 @@ def _fits(kind: Kind, value: Any) -> bool:
 
 
 def _kind(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Kind:
-    reference = str(field.get("$ref", ""))
-    if reference.startswith(_REFERENCE):
-        return _kind(_mapping(definitions.get(reference.removeprefix(_REFERENCE))), {})
+    if (target := _target(field, definitions)) is not field:
+        return _kind(target, {})
     kind: object = field.get("type")
     options = cast(list[Any], field.get("anyOf") or []) or [{"type": one} for one in _listed(kind)]
     others = [option for option in options if _mapping(option).get("type") != "null"]
     if len(others) == 1:
         return _kind(_mapping(others[0]), definitions)
     return _KINDS.get(str(kind), Kind.TEXT)
+
+
+def _target(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definition that a schema refers to; the schema itself if it refers to none."""
+    reference = str(schema.get("$ref", ""))
+    if not reference.startswith(_REFERENCE):
+        return schema
+    return _mapping(definitions.get(reference.removeprefix(_REFERENCE)))
 
 
 def _listed(value: object) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import TypeGuard, cast
 
 from asyncinfer.config import InferenceConfig, InputFormat, InputParams
+from asyncinfer.data.answer_columns import AnswerShape
 from asyncinfer.data.dict_table import DictTable, row_values
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import OutputLayout, input_layout, output_layout
@@ -144,12 +145,13 @@ def kept_columns(input: object, config: InferenceConfig) -> Sequence[str] | None
     return params.keep if params is not None else None
 
 
-def answer_schema(access: EngineAccess) -> Mapping[str, Any] | None:
-    """The JSON schema of the answers; None if they are text."""
+def answer_shape(access: EngineAccess) -> AnswerShape | None:
+    """What the answers are; None if they are text."""
     if access.check is not None and access.check.schema is not None:
-        return access.check.schema
+        return AnswerShape(access.check.schema, access.check.json_values)
     guided = access.settings.generation.guided_decoding
-    return guided.schema_dict() if guided is not None else None
+    schema = guided.schema_dict() if guided is not None else None
+    return AnswerShape(schema) if schema is not None else None
 
 
 def iterable_of(

@@ -13,7 +13,7 @@ from asyncinfer.config import BatchParams, InferenceConfig
 from asyncinfer.engines.call_input import (
     ManyRows,
     absolute_path,
-    answer_schema,
+    answer_shape,
     cache_file,
     kept_columns,
     layout_of,
@@ -95,7 +95,7 @@ class CallRuns(EngineCore):
             output_path=absolute_path(config.output_path, "output_path"),
             layout=layout_of(config),
             keep=kept_columns(call.input, config),
-            answer_schema=answer_schema(access),
+            answer_shape=answer_shape(access),
             progress_path=absolute_path(call.progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             observers=call.observers,

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.data.answer_columns import AnswerColumns
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
 from asyncinfer.data.column_types import Columns, ColumnScan
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.layout import OutputLayout
@@ -47,14 +47,12 @@ class RowOutput:
 
     Args:
         keep: The columns of the input that the output has; None: all.
-        schema: The JSON schema of the answers; None if they are text.
+        shape: What the answers are; None if they are text.
     """
 
-    def __init__(
-        self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, schema: Mapping[str, Any] | None
-    ) -> None:
+    def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
         self._path, self._layout, self._keep = path, layout, keep
-        self._answers = AnswerColumns(schema)
+        self._answers = AnswerColumns(shape)
         self._columns = Columns((), None, {})
 
     def prepare(self, source: Source) -> Generator[None]:

@@ -156,7 +156,7 @@ class Run(RunBase):
         return saved
 
     def _output(self) -> RunOutput:
-        return RunOutput(self.output_path, self.layout, self.keep, self.answer_schema)
+        return RunOutput(self.output_path, self.layout, self.keep, self.answer_shape)
 
     async def _finish(
         self,

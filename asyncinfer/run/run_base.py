@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_slices
+from asyncinfer.data.answer_columns import AnswerShape
 from asyncinfer.data.layout import OutputLayout, output_layout
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
@@ -55,7 +55,7 @@ class RunBase:
         restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
         layout: The format of the output.
         keep: The columns of the input that an output of rows has; None: all.
-        answer_schema: The JSON schema of the answers, for an output of rows; None if they are text.
+        answer_shape: What the answers are, for an output of rows; None if they are text.
         reuse_output: Take answers from an existing file at `output_path`.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
@@ -77,7 +77,7 @@ class RunBase:
     output_path: Path | None = None
     layout: OutputLayout = field(default_factory=lambda: output_layout(None, None))
     keep: Sequence[str] | None = None
-    answer_schema: Mapping[str, Any] | None = None
+    answer_shape: AnswerShape | None = None
     progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True

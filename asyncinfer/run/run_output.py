@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from asyncinfer.aio.tasks import in_slices
+from asyncinfer.data.answer_columns import AnswerShape
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.run.row_output import RowOutput, write_compressed
 from asyncinfer.run.row_status import RowStatusTable
@@ -22,7 +22,7 @@ class RunOutput:
         path: The file; None if nothing is written.
         layout: Its format.
         keep: The columns of the input that an output of rows has; None: all.
-        answer_schema: The JSON schema of the answers, for an output of rows; None if they are text.
+        answer_shape: What the answers are, for an output of rows; None if they are text.
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class RunOutput:
         path: Path | None,
         layout: OutputLayout,
         keep: Sequence[str] | None,
-        answer_schema: Mapping[str, Any] | None,
+        answer_shape: AnswerShape | None,
     ) -> None:
-        self._path, self._layout, self._keep, self._answer_schema = path, layout, keep, answer_schema
+        self._path, self._layout, self._keep, self._answer_shape = path, layout, keep, answer_shape
         self._rows: tuple[RowOutput, Source] | None = None
 
     async def prepare(self, source: Source) -> None:
@@ -43,7 +43,7 @@ class RunOutput:
             ConfigError: The answer has a column of the same name.
         """
         if self._path is not None and self._layout.has_rows:
-            row_output = RowOutput(self._path, self._layout, self._keep, self._answer_schema)
+            row_output = RowOutput(self._path, self._layout, self._keep, self._answer_shape)
             await in_slices(row_output.prepare(source))
             self._rows = row_output, source
 

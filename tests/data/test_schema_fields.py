@@ -39,6 +39,15 @@ def test_properties_of_a_model_have_the_types_of_its_fields() -> None:
     }
 
 
+class Node(BaseModel):
+    name: str
+    below: list[Node]
+
+
+def test_model_that_contains_itself_has_columns_too() -> None:
+    assert fields_of(Node.model_json_schema()) == {"name": Kind.TEXT, "below": Kind.TEXT}
+
+
 @pytest.mark.parametrize("schema", [None, {}, {"type": "string"}, {"type": "array", "items": {"type": "object"}}])
 def test_other_schemas_have_no_columns(schema: dict[str, Any] | None) -> None:
     assert fields_of(schema) == {}

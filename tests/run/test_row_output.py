@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from anyio import to_thread
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from asyncinfer import (
     ConfigError,
@@ -501,6 +501,43 @@ async def test_properties_of_a_response_model_are_typed_columns(tmp_path: Path) 
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.schema.field("stars").type == pa.int64()
     assert [(row["id"], row["stars"]) for row in found.to_pylist()] == [("r0", 5), ("r1", 5)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"stars": 5}\n```',
+        'It deserves {"stars": 5}. The scale was {"stars": "high"}.',
+        '{"stars": "5"}',
+        '{"stars": 5, "why": "It works."}',
+    ],
+)
+async def test_columns_have_what_was_validated(tmp_path: Path, text: str) -> None:
+    engine = Critic(ModelParams(model_name="critic"))
+    engine.texts = [text]  # type: ignore[misc]
+    config = job(await saved(tmp_path, "in.csv", ROWS[:1]), tmp_path / "out.parquet")
+    config.generation.response_model = Verdict
+    await engine.arun(config)
+    [row] = loaded(tmp_path / "out.parquet")
+    assert row["stars"] == 5
+    assert "answer" not in row
+
+
+async def test_answer_whose_serializer_raises_is_kept_whole(tmp_path: Path) -> None:
+    class Unwritable(Verdict):
+        @field_serializer("stars")
+        def _write(self, _: int) -> int:
+            raise SystemExit(3)
+
+    engine = Critic(ModelParams(model_name="critic"))
+    engine.texts = ['{"stars": 4}', '{"stars": "5"}']  # type: ignore[misc]
+    config = job(await saved(tmp_path, "in.csv", ROWS[:2]), tmp_path / "out.parquet")
+    config.generation.response_model = Unwritable
+    await engine.arun(config)
+    assert [(row["stars"], row["answer"]) for row in loaded(tmp_path / "out.parquet")] == [
+        (4, None),
+        (None, '{"stars": "5"}'),
+    ]
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz"])
