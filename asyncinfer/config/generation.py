@@ -150,9 +150,9 @@ class GenerationParams(Params):
     """How much a model reasons before it answers, in the words of the API, such as `none`, `low`, `medium` or `high`.
     For models in this process, a variable of the chat template."""
     response_model: Hashed[Any] = None
-    """The type of the answers: a pydantic model class, its name as `package.module:Class`, or a JSON schema. Answers
-    are parsed and validated; `conversation.parsed` has the result. An engine or an API that can constrains them to the
-    schema."""
+    """The type of the answers: a pydantic model class, its name as `package.module:Class`, a JSON schema, or the path
+    of a file with one, which ends with `.json`. Answers are parsed and validated; `conversation.parsed` has the result.
+    An engine or an API that can constrains them to the schema."""
     max_validation_retries: Unhashed[Natural] = 2
     """How often an answer that is cut off, or does not fit `response_model`, is asked again, with the problem as a
     further message. After that, its row fails."""

@@ -1,4 +1,6 @@
-"""The model of typed answers, as a setting: a pydantic class, its name `package.module:Class`, or a JSON schema."""
+"""The model of typed answers, as a setting: a pydantic class, its name `package.module:Class`, or a JSON schema, which
+may be in a file.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,16 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from asyncinfer.errors import ConfigError, error_str, error_text
+from asyncinfer.types.paths import expanded, read_text
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
-_ALLOWED = "a pydantic model class, its name as package.module:Class, or a JSON schema"
+_FILE = ".json"
+_ALLOWED = "a pydantic model class, its name as package.module:Class, a JSON schema, or a file NAME.json with one"
 _KEY = "generation.response_model"
 
 
 def checked(model: Any) -> Any:
-    """Return the setting. A JSON schema may be JSON text. Nothing is imported.
+    """Return the setting. A JSON schema may be JSON text. Nothing is imported or read.
 
     Raises:
         ValueError: It is not a model. The message says what is allowed.
@@ -41,15 +45,18 @@ def is_model_class(model: Any) -> bool:
 
 
 def loaded(model: Any) -> Any:
-    """Return the class that a name stands for; other models unchanged. Imports its module, which may block for long.
+    """Return the class that a name stands for, or the schema in a file; other models unchanged.
 
-    The module may be in the working directory, as for a script that is there.
+    Imports the module of the class, which may block for long. The module may be in the working directory, as for a
+    script that is there.
 
     Raises:
-        ConfigError: The module cannot be imported, or has no such class.
+        ConfigError: The module cannot be imported, or has no such class. The file cannot be read, or has no schema.
     """
     if not isinstance(model, str):
         return model
+    if model.endswith(_FILE):
+        return _schema_in(model)
     module_name, _, path = model.partition(":")
     found: Any = _imported(module_name, model)
     for name in path.split("."):
@@ -107,7 +114,7 @@ def written(model: Any) -> Any:
 
 
 def _checked_text(text: str) -> Any:
-    if _NAME.fullmatch(text):
+    if _NAME.fullmatch(text) or text.endswith(_FILE):
         return text
     try:
         schema: Any = from_json(text)
@@ -115,6 +122,18 @@ def _checked_text(text: str) -> Any:
         schema = None
     if not isinstance(schema, dict):
         raise ValueError(f"should be {_ALLOWED}")
+    return cast(dict[str, Any], schema)
+
+
+def _schema_in(path: str) -> dict[str, Any]:
+    try:
+        schema: Any = from_json(read_text(expanded(path, _KEY), _KEY))
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{_KEY}: {path} is not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ConfigError(f"{_KEY}: {path} should have a JSON schema, which is an object")
     return cast(dict[str, Any], schema)
 
 

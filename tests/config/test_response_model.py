@@ -95,6 +95,36 @@ def test_schema_may_be_written_in_yaml_or_as_json() -> None:
         assert config.generation.response_model == schema
 
 
+class TestFiles:
+    SCHEMA: ClassVar = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    def test_schema_may_be_in_a_file(self, folder: Path) -> None:
+        (folder / "shape.json").write_bytes(to_json(self.SCHEMA))
+        for path in ("shape.json", str(folder / "shape.json")):
+            params = InferenceConfig.from_str("{}", [f"generation.response_model={path}"]).generation
+            assert params.response_model == path
+            assert loaded(path) == self.SCHEMA
+            assert params.hashed_values() == {"response_model": self.SCHEMA}
+
+    def test_file_is_not_read_when_a_configuration_is_read(self) -> None:
+        assert InferenceConfig.from_str("generation: {response_model: a.json}").generation.response_model == "a.json"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (None, "shape.json cannot be read: No such file"),
+            (b"{", "shape.json is not JSON: EOF while parsing"),
+            (b"[]", "shape.json should have a JSON schema"),
+            (b"\xff", "shape.json is not UTF-8 text"),
+        ],
+    )
+    def test_wrong_file_is_named(self, folder: Path, text: bytes | None, message: str) -> None:
+        if text is not None:
+            (folder / "shape.json").write_bytes(text)
+        with pytest.raises(ConfigError, match=f"generation.response_model: {message}"):
+            loaded("shape.json")
+
+
 @dataclass
 class Point:
     x: int

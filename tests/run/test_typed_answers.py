@@ -297,6 +297,58 @@ class TestEngines:
         assert shape["schema"]["additionalProperties"] is False
 
 
+class TestAnswers:
+    """Answers with more than a text."""
+
+    async def test_reasoning_is_not_parsed(self, api: Recorder) -> None:
+        api.answers(reply(TOKYO, reasoning_content='Is it {"name": "Kyoto", "people": 1}?'))
+        answered = await engine_at(api).agenerate(ASKED, response_model=City)
+        assert answered.parsed == CITY
+        assert "Kyoto" in str(answered.messages[-1].reasoning_content)
+
+    async def test_reasoning_without_an_answer_is_asked_again(self, api: Recorder) -> None:
+        api.answers_in_turn(reply(None, reasoning_content=TOKYO), reply(TOKYO))
+        assert (await engine_at(api).agenerate(ASKED, response_model=City)).parsed == CITY
+
+    async def test_first_of_several_answers_is_parsed(self, api: Recorder) -> None:
+        def choices(*texts: str) -> dict[str, Any]:
+            return {**SUCCESS, "choices": [{**reply(text)["choices"][0], "index": i} for i, text in enumerate(texts)]}
+
+        api.answers_in_turn(choices(TOKYO, WRONG), choices(WRONG, TOKYO), choices(TOKYO, CUT))
+        engine, config = engine_at(api), typed(n=2)
+        first, second = [await engine.agenerate(ASKED, config) for _ in range(2)]
+        assert (first.parsed, second.parsed) == (CITY, CITY)
+        for answered, other in ((first, WRONG), (second, CUT)):
+            assert [choice["message"]["content"] for choice in answered.metadata["choices"]] == [TOKYO, other]
+        assert len(api.sent) == 3
+
+    async def test_streamed_refusal_and_filtered_stream_are_errors(self, api: Recorder) -> None:
+        parts: list[dict[str, Any]] = [
+            {"choices": [{"index": 0, "delta": {"refusal": "I will not."}}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        ]
+        api.streams(*[f"data: {json.dumps(part)}\n\n".encode() for part in parts], b"data: [DONE]\n\n")
+        with pytest.raises(InvalidAnswerError, match="refused to answer: I will not"):
+            async with engine_at(api).astream(ASKED, response_model=City) as stream:
+                [delta async for delta in stream]
+        api.streams(*TestStreams.events(TOKYO, "content_filter"))
+        with pytest.raises(InvalidAnswerError, match="content filter"):
+            async with engine_at(api).astream(ASKED, response_model=City) as stream:
+                [delta async for delta in stream]
+        assert len(api.sent) == 2
+
+    async def test_schema_in_a_file_is_read_once(self, api: Recorder, tmp_path: Path) -> None:
+        schema = {"type": "object", "required": ["name"]}
+        path = tmp_path / "city.json"
+        path.write_text(json.dumps(schema))
+        api.answers(reply(TOKYO))
+        engine, config = engine_at(api), InferenceConfig(generation=GenerationParams(response_model=str(path)))
+        for _ in range(2):
+            assert (await engine.agenerate(ASKED, config)).parsed == json.loads(TOKYO)
+            path.unlink(missing_ok=True)
+        assert api.sent[0].body["response_format"]["json_schema"]["schema"] == schema
+
+
 def look_up(city: str) -> str:
     """Look a city up."""
     return city
