@@ -62,6 +62,19 @@ def test_script_with_an_open_blocking_stream_exits(kind: str, leave: str, code: 
     assert (done.returncode, done.stdout, done.stderr.strip()) == (code, "", "")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "engine.infer(rows, on_progress=stop)",
+        "list(engine.infer_iter(rows, on_progress=stop))",
+        "asyncio.run(engine.ainfer(rows, on_progress=stop))",
+    ],
+)
+def test_script_whose_callback_exits_has_its_exit_code(call: str) -> None:
+    done = run(f"rows = questions(3)\ndef stop(progress): sys.exit(3)\n{call}")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
 @kinds
 def test_error_in_the_body_of_a_blocking_stream_keeps_its_traceback(kind: str) -> None:
     done = run("stream = engine.stream(endless)\nfor delta in stream: raise ValueError('my own')", kind)

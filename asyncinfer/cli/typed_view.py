@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from pydantic_core import to_json
 from rich.console import Console
@@ -13,10 +14,13 @@ from asyncinfer.types.conversation import Conversation
 
 
 def typed_text(answered: Conversation) -> str:
-    """Return the typed answer of a conversation as indented JSON; its text if it has none."""
+    """Return the typed answer of a conversation as indented JSON; its text if it has none, or if that is impossible."""
     if answered.parsed is None:
         return answered.text
-    return to_json(answered.parsed, indent=2, inf_nan_mode="constants", fallback=str).decode()
+    try:
+        return to_json(answered.parsed, indent=2, inf_nan_mode="constants", fallback=str).decode()
+    except ValueError:  # A serializer of the user's class raised an error.
+        return answered.text
 
 
 async def show_typed(answered: Conversation) -> None:
@@ -27,6 +31,8 @@ async def show_typed(answered: Conversation) -> None:
 def _print(answered: Conversation) -> None:
     text = typed_text(answered)
     if sys.stdout.isatty() and answered.parsed is not None:
-        Console().print_json(without_controls(text))
-    else:
-        print(text, flush=True)
+        text = without_controls(text)
+        with suppress(ValueError):  # It is the text of the answer, which is not only JSON.
+            Console().print_json(text)
+            return
+    print(text, flush=True)

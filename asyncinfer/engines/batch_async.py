@@ -12,6 +12,7 @@ from asyncinfer.dialects.batch import FileQuery, FilesApi
 from asyncinfer.engines.call_input import check_many, conversation_of
 from asyncinfer.engines.core import EngineCore
 from asyncinfer.errors import ConfigError
+from asyncinfer.run.access import EngineAccess
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, BatchResult, BatchStatus, FileInfo, FileListResponse
 from asyncinfer.types.conversation import Conversation, ConversationLike
 
@@ -36,7 +37,8 @@ class AsyncBatchMethods(EngineCore):
 
         Raises:
             ConfigError: The engine has no batch API, or a setting is wrong.
-            InputError: A conversation is not valid, or they are too many for one job; nothing was sent.
+            InputError: A conversation is not valid, its request needs other settings than those of the job, or they are
+                too many for one job; nothing was sent.
             RequestError: The API did not accept the job.
         """
         given = _conversations(conversations)
@@ -88,7 +90,8 @@ class AsyncBatchMethods(EngineCore):
     ) -> list[Conversation]:
         """Return the conversations of a completed batch job with their answers.
 
-        Rows that failed in the job are sent again, as single requests.
+        Rows that failed in the job, or whose answers do not fit the `response_model` of the settings, are sent again,
+        as single requests.
 
         Args:
             conversations: Those of the job, in any order.
@@ -126,7 +129,8 @@ class AsyncBatchMethods(EngineCore):
     ) -> BatchResult:
         """Return the results of a batch job that has ended, without sending failed rows again.
 
-        Of a job that expired or was cancelled, these are the answers that it has.
+        Of a job that expired or was cancelled, these are the answers that it has. An answer that does not fit the
+        `response_model` of the settings is a failure.
 
         Args:
             conversations: Those of the job, in any order.

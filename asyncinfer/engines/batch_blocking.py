@@ -33,7 +33,8 @@ class BatchMethods(AsyncBatchMethods):
 
         Raises:
             ConfigError: The engine has no batch API, or a setting is wrong.
-            InputError: A conversation is not valid, or they are too many for one job; nothing was sent.
+            InputError: A conversation is not valid, its request needs other settings than those of the job, or they are
+                too many for one job; nothing was sent.
             RequestError: The API did not accept the job.
         """
         return portal.call(partial(self.ainfer_batch, conversations, inference_config))
@@ -88,7 +89,8 @@ class BatchMethods(AsyncBatchMethods):
 
         Blocks; `aget_batch_results` is the async method.
 
-        Rows that failed in the job are sent again, as single requests.
+        Rows that failed in the job, or whose answers do not fit the `response_model` of the settings, are sent again,
+        as single requests.
 
         Args:
             conversations: Those of the job, in any order.
@@ -115,7 +117,8 @@ class BatchMethods(AsyncBatchMethods):
 
         Blocks; `aget_batch_results_partial` is the async method.
 
-        Of a job that expired or was cancelled, these are the answers that it has.
+        Of a job that expired or was cancelled, these are the answers that it has. An answer that does not fit the
+        `response_model` of the settings is a failure.
 
         Args:
             conversations: Those of the job, in any order.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_serializer
 
 from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Message, Role, Type
 from asyncinfer.cli.ask import Question, load_config, question_text, schema_in
@@ -204,6 +205,18 @@ class TestTypedAnswers:
     async def test_answer_without_a_value_is_shown_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         await show_typed(question("hi").with_answer(Message(role=Role.ASSISTANT, content="Hello."), {}))
         assert capsys.readouterr().out == "Hello.\n"
+
+    async def test_answer_whose_serializer_raises_is_shown_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        class Unwritable(BaseModel):
+            n: int
+
+            @field_serializer("n")
+            def _write(self, _: int) -> int:
+                raise SystemExit(3)
+
+        answered = question("hi").with_answer(Message(role=Role.ASSISTANT, content='It is {"n": 1}.'), {})
+        await show_typed(answered.with_parsed(Unwritable(n=1)))
+        assert capsys.readouterr().out == 'It is {"n": 1}.\n'
 
 
 class TestSettings:
