@@ -74,8 +74,7 @@ def schema_of(model: Any) -> dict[str, Any]:
     """Return the JSON schema of a model.
 
     Raises:
-        ConfigError: It is a name that cannot be imported.
-        ValueError: The model has no JSON schema.
+        ConfigError: It is a name that cannot be imported, or the model has no JSON schema.
     """
     found = loaded(model)
     if isinstance(found, dict):
@@ -85,10 +84,10 @@ def schema_of(model: Any) -> dict[str, Any]:
             return cast(type[BaseModel], found).model_json_schema()
         return TypeAdapter[Any](found).json_schema()
     except PydanticUserError as error:
-        raise ValueError(f"{name_of(found)} has no JSON schema: {error_text(error).splitlines()[0]}") from None
+        raise ConfigError(f"{_KEY}: {name_of(found)} has no JSON schema: {error_text(error).splitlines()[0]}") from None
     except Exception as error:  # A type may make its schema by code of its own, which may raise anything.
         raised = f"{type(error).__name__}: {error_str(error)}"
-        raise ValueError(f"{name_of(found)} has no JSON schema: its code raised {raised}") from error
+        raise ConfigError(f"{_KEY}: {name_of(found)} has no JSON schema: its code raised {raised}") from error
 
 
 def name_of(model: Any) -> str:
@@ -126,11 +125,10 @@ def _checked_text(text: str) -> Any:
 
 
 def _schema_in(path: str) -> dict[str, Any]:
+    text = read_text(expanded(path, _KEY), _KEY)
     try:
-        schema: Any = from_json(read_text(expanded(path, _KEY), _KEY))
+        schema: Any = from_json(text)
     except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{_KEY}: {path} is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ConfigError(f"{_KEY}: {path} should have a JSON schema, which is an object")

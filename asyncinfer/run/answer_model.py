@@ -45,12 +45,7 @@ class AnswerModel:
 
     def __init__(self, model: Any) -> None:
         self.type, self.name = model, models.name_of(model)
-        try:
-            self.schema = models.schema_of(model)
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError(f"generation.response_model: {error}") from None
+        self.schema = models.schema_of(model)
         # An answer such as `positive` is a string, although it lacks the quotation marks of JSON.
         self._may_be_text = self.schema.get("type") not in _STRUCTURED and "$ref" not in self.schema
         self._validate: Callable[[bytes | str], Any]

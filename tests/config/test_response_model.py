@@ -185,8 +185,10 @@ class Opaque(BaseModel):
     ],
 )
 def test_class_without_a_schema_is_named(model: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"generation.response_model: {message}"):
-        AnswerModel(model)
+    params = GenerationParams(response_model=model)
+    for use in (lambda: AnswerModel(model), params.hashed_values):
+        with pytest.raises(ConfigError, match=f"^generation.response_model: {message}"):
+            use()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="pydantic.v1 does not work with Python 3.14")
