@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -40,7 +41,8 @@ _PATIENCE = 10.0
 _USE_SECONDS = 24 * 3600
 # An eviction removes answers until the file is this much below its limit, so that not every write evicts.
 _AFTER_EVICTION = 0.9
-_EVICTED_AT_ONCE = 200
+# The largest share of the limit that is written at once, and that a single answer may take.
+_WRITTEN_AT_ONCE = 0.1
 # SQLite accepts at least this many parameters in one statement.
 _PARAMETERS = 400
 _FILES = ("", "-wal", "-shm")
@@ -55,11 +57,16 @@ class CacheInfo(NamedTuple):
     latest: float | None
 
 
+class ForeignFileError(OSError):
+    """The file belongs to another program, or to a newer version of this package. It is not touched."""
+
+
 class AnswerStore:
     """The answers in one file. It opens the file at the first use.
 
     Args:
         max_bytes: The largest size of the file. The answers that were not used for the longest time are removed first.
+            An answer that would take more than a tenth of it is not kept.
         now: Returns the time in seconds since 1970.
 
     Attributes:
@@ -70,6 +77,7 @@ class AnswerStore:
         self.path, self._max_bytes, self._now = path, max_bytes, now
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None
         self.is_usable = True
 
     def get(self, rows: Sequence[Identity]) -> list[bytes | None]:
@@ -78,34 +86,47 @@ class AnswerStore:
 
     def put(self, answers: Iterable[tuple[bytes, int, bytes]]) -> None:
         """Keep the answers to rows. Each is a key, an occurrence and the answer."""
-        now = int(self._now())
-        values = [(key, n, answer, now) for key, n, answer in answers]
-        self._try(lambda database: self._put(database, values))
+        now, most = int(self._now()), self._max_bytes * _WRITTEN_AT_ONCE
+        values, size = list[tuple[bytes, int, bytes, int]](), 0
+        for key, n, answer in answers:
+            if len(answer) > most:
+                continue
+            if size + len(answer) > most:
+                self._try(partial(self._put, values=values))
+                values, size = [], 0
+            values.append((key, n, answer, now))
+            size += len(answer)
+        if values:
+            self._try(partial(self._put, values=values))
 
     def info(self) -> CacheInfo | None:
         """What the cache holds; None if there is no file, or if it cannot be used."""
         if not self.path.exists():
             return None
-        return self._try(self._info)
+        return self._try(self._info, repairs=False)
 
     def clear(self) -> int:
-        """Remove all answers, and return how many there were. A file that cannot be read is removed."""
+        """Remove all answers, and return how many there were."""
         if not self.path.exists():
             return 0
-        return self._try(self._clear) or 0
+        return self._try(self._clear, repairs=False) or 0
 
     def close(self) -> None:
         """Close the file. It is opened again when it is used."""
         with self._lock:
             self._close()
 
-    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """The result of `work`. None if the file cannot be used; then it is not used again."""
+    def _try(self, work: Callable[[sqlite3.Connection], T], *, repairs: bool = True) -> T | None:
+        """The result of `work`. None if the file cannot be used; then it is not used again.
+
+        Args:
+            repairs: Move a damaged file away, so that a new one takes its place.
+        """
         with self._lock:
             if not self.is_usable:
                 return None
             try:
-                return self._attempt(work)
+                return self._attempt(work) if repairs else work(self._opened())
             except (sqlite3.Error, OSError) as error:
                 self.is_usable = False
                 self._close()
@@ -125,14 +146,16 @@ class AnswerStore:
         if self._database is None:
             disk.make_folder(self.path.parent, private=True)
             # SQLite would give the file the permissions of other files. Answers are private.
-            os.close(disk.open_for_writing(self.path))
+            fd = disk.open_for_writing(self.path)
+            self._file = os.fstat(fd)
+            os.close(fd)
             database = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
             self._database = database
+            self._lay_out(database)
             with suppress(sqlite3.OperationalError):  # Another process has just created the file, and sets the mode.
                 database.execute("PRAGMA journal_mode = WAL")
             # After a crash of the machine, the latest answers may be missing.
             database.execute("PRAGMA synchronous = NORMAL")
-            self._lay_out(database)
         return self._database
 
     def _lay_out(self, database: sqlite3.Connection) -> None:
@@ -142,12 +165,17 @@ class AnswerStore:
             if not layout and not _number(database, "SELECT count(*) FROM sqlite_master"):
                 for statement in _SCHEMA.split(";"):
                     database.execute(statement)
-            elif (_number(database, "PRAGMA application_id"), layout) != (_APPLICATION, _LAYOUT):
-                raise sqlite3.DatabaseError("it is not a cache of this version of asyncinfer")
+            elif _number(database, "PRAGMA application_id") != _APPLICATION:
+                raise ForeignFileError("it is a database of another program; set another cache_path")
+            elif layout != _LAYOUT:
+                raise ForeignFileError("another version of asyncinfer wrote it; set another cache_path for this one")
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Move a file that is damaged away, so that a new one takes its place."""
+        """Move a file that is damaged away, so that a new one takes its place. Another process may have done so."""
         self._close()
+        with suppress(FileNotFoundError):
+            if self._file is None or not os.path.samestat(self._file, self.path.stat()):
+                return
         aside = self.path.with_name(f"{self.path.name}.damaged-{int(self._now())}")
         log.warning("%s cannot be used: %s. It is kept as %s, and a new cache begins", self.path, error, aside.name)
         for suffix in _FILES:
@@ -185,11 +213,16 @@ class AnswerStore:
                 self._evict(database)
 
     def _evict(self, database: sqlite3.Connection) -> None:
-        oldest = "SELECT rowid FROM answers ORDER BY used, rowid LIMIT ?"
-        while _used_bytes(database) > self._max_bytes * _AFTER_EVICTION:
-            removed = database.execute(f"DELETE FROM answers WHERE rowid IN ({oldest})", (_EVICTED_AT_ONCE,))
-            if not removed.rowcount:
+        while (excess := _used_bytes(database) - self._max_bytes * _AFTER_EVICTION) > 0:
+            oldest = list[tuple[int]]()
+            for row, size in database.execute("SELECT rowid, length(answer) FROM answers ORDER BY used, rowid"):
+                oldest.append((row,))
+                excess -= size
+                if excess <= 0:
+                    break
+            if not oldest:
                 return
+            database.executemany("DELETE FROM answers WHERE rowid = ?", oldest)
 
     def _info(self, database: sqlite3.Connection) -> CacheInfo:
         answers, oldest, latest = database.execute("SELECT count(*), min(used), max(used) FROM answers").fetchone()

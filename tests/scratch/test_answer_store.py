@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,25 @@ def test_answers_that_were_not_used_for_longest_are_removed_at_the_limit(path: P
     store.close()
 
 
+def test_file_stays_within_its_limit_and_keeps_the_latest_answers(path: Path) -> None:
+    store = AnswerStore(path, 1 << 20)
+    for start in range(0, 200, 50):
+        store.put([(key(start + number), 0, b"x" * 50_000) for number in range(50)])
+    info = store.info()
+    assert info is not None
+    assert 0.7 * (1 << 20) < info.size <= 1 << 20
+    assert store.get([(key(199), 0), (key(0), 0)]) == [b"x" * 50_000, None]
+    store.close()
+    assert path.stat().st_size < 1.3 * (1 << 20)
+
+
+def test_answer_that_would_take_much_of_the_limit_is_not_kept(path: Path) -> None:
+    store = AnswerStore(path, 1 << 20)
+    store.put([(key(1), 0, b"one"), (key(2), 0, b"x" * 900_000), (key(3), 0, b"three")])
+    assert store.get([(key(1), 0), (key(2), 0), (key(3), 0)]) == [b"one", None, b"three"]
+    store.close()
+
+
 def test_info_and_clear(store: AnswerStore, path: Path) -> None:
     assert store.info() is None
     assert store.clear() == 0
@@ -121,15 +141,64 @@ def test_damaged_pages_are_noticed(store: AnswerStore, path: Path, caplog: pytes
     assert list(path.parent.glob("*.damaged-*"))
 
 
-def test_database_of_another_program_is_set_aside(store: AnswerStore, path: Path) -> None:
+@pytest.mark.parametrize("statement", ["CREATE TABLE t (a)", "PRAGMA user_version = 2"], ids=["program", "version"])
+def test_database_of_another_program_or_version_is_left_alone(
+    statement: str, store: AnswerStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.parent.mkdir()
+    if "version" in statement:
+        store.put([(key(1), 0, b"one")])
+        store.close()
     other = sqlite3.connect(path)
-    other.execute("CREATE TABLE t (a)")
+    other.execute(statement)
     other.commit()
     other.close()
-    store.put([(key(1), 0, b"one")])
-    assert store.get([(key(1), 0)]) == [b"one"]
+    before, again = path.read_bytes(), AnswerStore(path)
+    again.put([(key(1), 0, b"two")])
+    assert again.get([(key(1), 0)]) == [None]
+    assert again.info() is None
+    assert again.clear() == 0
+    again.close()
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert len(caplog.records) == 1
+    assert "the cache is not used" in caplog.text
+    assert "set another cache_path" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["info", "clear"])
+def test_file_that_is_no_cache_is_only_reported_by_commands(
+    method: str, store: AnswerStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"notes of the user" * 100)
+    assert not getattr(store, method)()
     store.close()
+    assert not store.is_usable
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"notes of the user" * 100
+    assert "file is not a database" in caplog.text
+
+
+def test_file_that_another_process_has_replaced_is_not_set_aside(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"damaged" * 1_000)
+    first, second = AnswerStore(path), AnswerStore(path)
+    attempts = iter([True])
+
+    def late(database: sqlite3.Connection) -> None:
+        """Notices the damage only after the other one has replaced the file."""
+        if next(attempts, False):
+            first.put([(key(1), 0, b"one")])
+            raise sqlite3.DatabaseError("damaged")
+
+    with closing(first), closing(second):
+        path.write_bytes(b"")
+        second.get([(key(9), 0)])
+        path.unlink()
+        second._try(late)
+        assert second.get([(key(1), 0)]) == [b"one"]
+    assert not list(path.parent.glob("*.damaged-*"))
 
 
 def test_cache_that_cannot_be_opened_is_ignored_with_one_warning(
