@@ -98,7 +98,7 @@ def _summary_lines(summary: RunSummary, output_path: str | None) -> Iterator[tup
     resumed = f" ({summary.resumed} resumed)" if summary.resumed else ""
     yield "rows", f"{summary.completed} of {summary.total} finished{resumed}"
     if summary.deduplicated or summary.cached:
-        yield "not sent", f"{summary.deduplicated} rows equal to others, {summary.cached} answered from the cache"
+        yield "not sent", f"{summary.deduplicated} duplicates, {summary.cached} answered from the cache"
     yield "failures", str(summary.failed)
     common = summary.commonest_failure
     if common is not None and common.rows > 1:

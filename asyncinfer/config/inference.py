@@ -67,7 +67,7 @@ class InferenceConfig(Params):
     reuse_output: bool = False
     """Take answers for these rows from the file at `output_path`, and send only the other rows."""
     deduplicate: bool | None = None
-    """Send one of several identical rows, and give its answer to all; null: if the temperature is 0."""
+    """Send one of several duplicate rows, and give its answer to all; null: if the temperature is 0."""
     cache: bool = False
     """Keep answers in a local file, and take them from there in later runs and calls."""
     cache_path: OptionalPath = NONE

@@ -107,7 +107,7 @@ class CallRuns(EngineCore):
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,
             spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
-            repeats=self._repeats(access, config),
+            duplicates=self._duplicates(access, config),
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=call.stop or Stop(),
         )

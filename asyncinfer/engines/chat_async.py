@@ -32,7 +32,7 @@ class AsyncChatMethods(EngineCore):
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little. With `cache`, the
-        answer is kept, and an equal call takes it from the cache.
+        answer is kept, and the same call takes it from the cache later.
 
         Args:
             conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages

@@ -29,7 +29,7 @@ class ChatMethods(AsyncChatMethods):
         """Answer one conversation under the engine's permits, pace, limits and retries. Nothing is saved.
 
         The settings of a config are prepared once and kept, so that repeated calls cost little. With `cache`, the
-        answer is kept, and an equal call takes it from the cache.
+        answer is kept, and the same call takes it from the cache later.
 
         Blocks; `agenerate` is the async method.
 

@@ -28,7 +28,7 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
-from asyncinfer.run.repeats import FindSaved, Repeats, is_deterministic
+from asyncinfer.run.duplicates import Duplicates, FindSaved, is_deterministic
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.scratch.keys import RowKeys, RowKeysMaker
 
@@ -184,14 +184,16 @@ class EngineCore(EngineHooks):
             self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
         return tuple(sorted(dropped | self._without_effect(generation)))
 
-    def _repeats(self, access: EngineAccess, config: InferenceConfig) -> Callable[[FindSaved | None], Repeats] | None:
-        """Return what makes the `Repeats` of a run. None if identical rows are all sent."""
+    def _duplicates(
+        self, access: EngineAccess, config: InferenceConfig
+    ) -> Callable[[FindSaved | None], Duplicates] | None:
+        """Return what makes the `Duplicates` of a run. None if duplicates are sent too."""
         if config.deduplicate or (config.deduplicate is None and self._is_deterministic(access)):
-            return partial(Repeats, sends_own_settings=not config.deduplicate)
+            return partial(Duplicates, sends_own_settings=not config.deduplicate)
         return None
 
     def _is_deterministic(self, access: EngineAccess) -> bool:
-        """Whether equal conversations get equal answers."""
+        """Whether duplicate rows get the same answer."""
         if access.settings.generation.temperature != 0:
             return False
         # Only a temperature that is set explicitly is among the parameters that an engine names as not supported.

@@ -63,7 +63,7 @@ class RowResumed:
 
 @dataclass(slots=True)
 class RowReused:
-    """A row has an answer that was not requested for it: that of an identical row, or one from the cache."""
+    """A row has an answer that was not requested for it: that of the row that it duplicates, or one from the cache."""
 
     index: int
     source: Literal["duplicate", "cache"]

@@ -35,8 +35,9 @@ class RowFeed(Protocol):
         """The next rows. The list may be empty while more rows may come. Returns None at the end.
 
         A row is open until its outcome is reported. This waits while too many rows are open, but never while fewer than
-        the executor's `capacity` are: an executor may collect that many rows before it answers any. The one exception:
-        under a limit on cost or tokens, an executor with `is_batch` false may have to wait for its own answers.
+        the executor's `capacity` are: an executor may collect that many rows before it answers any. The exceptions: an
+        executor with `is_batch` false may have to wait for its own answers under a limit on cost or tokens, and while
+        very many duplicates wait.
         """
         ...
 

@@ -50,7 +50,7 @@ class InputFeed:
         return False
 
     async def read(self) -> list[Row] | None:
-        while (busy := self._busy()) >= self._capacity:
+        while (busy := self._busy()) >= self._capacity or (self._reuse is not None and self._reuse.is_full):
             await self.change()
         rows = await self._reader.read(self._capacity - busy)
         if rows is None:
@@ -70,7 +70,7 @@ class InputFeed:
         return self._spending is None or self._spending.attempt_failed(row, usage, endpoint)
 
     def _busy(self) -> int:
-        """How many open rows the executor has. Rows that wait for an identical row are not among them."""
+        """How many open rows the executor has. Duplicates that wait are not among them."""
         return self._open if self._reuse is None else self._open - self._reuse.waiting
 
     def abandon(self, rows: Collection[Row]) -> None:

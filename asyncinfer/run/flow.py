@@ -11,9 +11,9 @@ from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_reuse import AnswerReuse
+from asyncinfer.run.duplicates import Duplicates
 from asyncinfer.run.feed import InputFeed, LimitedFeed
 from asyncinfer.run.reader import RowReader
-from asyncinfer.run.repeats import Repeats
 from asyncinfer.run.saver import DeliverOutcome, ResultSaver
 from asyncinfer.run.stop import Stop
 
@@ -41,14 +41,16 @@ class RowFlow:
         deliver: DeliverOutcome | None,
         *,
         until_taken: bool = False,
-        repeats: Repeats | None = None,
+        duplicates: Duplicates | None = None,
         cache: AnswerCache | None = None,
     ) -> None:
         self._executor, self._events, self._spending = active.executor, active.events, active.spending
         self._until_taken = until_taken
-        self._saver = ResultSaver(active, deliver, repeats, cache, close=self._row_done, die=self._die)
+        self._saver = ResultSaver(active, deliver, duplicates, cache, close=self._row_done, die=self._die)
         self._cache = cache
-        self._reuse = AnswerReuse(self._saver, repeats, cache) if repeats is not None or cache is not None else None
+        self._reuse: AnswerReuse | None = None
+        if duplicates is not None or cache is not None:
+            self._reuse = AnswerReuse(self._saver, duplicates, cache, is_batch=active.executor.is_batch)
         self._feed: InputFeed | None = None
         self._finishing = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
@@ -67,9 +69,10 @@ class RowFlow:
         feed = self._feed = InputFeed(reader, self._saver, capacity, stop, self._spending, self._reuse)
         budget = self._spending.budget if self._spending is not None else None
         limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch) if budget is not None else None
-        writer = self._saver.writer
+        # They are closed in this order: duplicates are saved, and so need the writer.
+        helpers = (self._saver.sharing, self._saver.writer, self._cache)
         async with task_group() as tasks:
-            for background in (writer, self._cache):
+            for background in helpers:
                 if background is not None:
                     tasks.start_soon(background.run)
             try:
@@ -81,7 +84,7 @@ class RowFlow:
                     watchers.cancel_scope.cancel()
                 self.full = limited.full if limited is not None else None
             finally:
-                for background in (writer, self._cache):
+                for background in helpers:
                     if background is not None:
                         background.close()
 

@@ -9,7 +9,7 @@ from asyncinfer.errors import InputError, UnreadableFileError
 from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_access import RowSettingsError
 from asyncinfer.run.sources import Source
-from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_repeats
+from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_duplicates
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.conversation import Conversation
 
@@ -41,8 +41,8 @@ class ValidatedInput:
         return len(self.checksums)
 
     @property
-    def has_repeats(self) -> bool:
-        """Whether rows are identical."""
+    def has_duplicates(self) -> bool:
+        """Whether rows are duplicates of others."""
         return self._occurrences is not None
 
     def identity(self, row: int) -> tuple[bytes, int]:
@@ -73,8 +73,8 @@ class ValidatedInput:
                 ids.append(hash(conversation.conversation_id))
             if count % _EVERY == 0:
                 yield
-        if has_repeats(array("q", sorted(ids))):
-            self._name_repeated_ids(problems)
+        if has_duplicates(array("q", sorted(ids))):
+            self._name_duplicate_ids(problems)
         if problems:
             raise problems.error()
         if not len(self):
@@ -99,7 +99,7 @@ class ValidatedInput:
         self.checksums.append(item.checksum)
         return conversation
 
-    def _name_repeated_ids(self, problems: InvalidRows) -> None:
+    def _name_duplicate_ids(self, problems: InvalidRows) -> None:
         first: dict[str, str] = {}
         for row, item in enumerate(self._source.items()):
             try:

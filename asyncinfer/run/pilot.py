@@ -39,7 +39,7 @@ class Pilot:
 
     Args:
         size: How many rows to choose.
-        deduplicates: Of identical rows, only the first one is sent.
+        deduplicates: Of duplicate rows, only the first one is sent.
 
     Attributes:
         chosen: The rows of the pilot.
@@ -47,9 +47,11 @@ class Pilot:
 
     def __init__(self, rows: ValidatedInput, statuses: RowStatusTable, size: int, *, deduplicates: bool) -> None:
         self._rows, self._statuses = rows, statuses
-        skips_copies = deduplicates and rows.has_repeats
+        skips_duplicates = deduplicates and rows.has_duplicates
         self._sent = [
-            row for row in range(len(rows)) if row not in rows.rejected and not (skips_copies and rows.identity(row)[1])
+            row
+            for row in range(len(rows))
+            if row not in rows.rejected and not (skips_duplicates and rows.identity(row)[1])
         ]
         self.chosen = frozenset(random.Random(_SEED).sample(self._sent, min(size, len(self._sent))))
         self._prompts, self._answers, self._costs = list[float](), list[float](), list[float | None]()

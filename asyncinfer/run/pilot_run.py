@@ -52,7 +52,7 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
     events = Events([stats.observe, *run.observers])
     async with run.opened(stats, events, previous, rows) as active:
         await run.find_answered(active, rows)
-        pilot = Pilot(rows, active.statuses, size, deduplicates=run.repeats is not None)
+        pilot = Pilot(rows, active.statuses, size, deduplicates=run.duplicates is not None)
         events.subscribe(pilot.observe)
         stats.begin(len(pilot.chosen))
         flow = RowFlow(active, pilot.outcome, cache=run.cache)

@@ -114,6 +114,7 @@ class IterableReader:
     Args:
         saved: The lines of the scratch file that no row has claimed yet.
         saved_answers: None if the run saves nothing.
+        finds_originals: Remember the first row of each key, for `original`.
     """
 
     def __init__(
@@ -124,11 +125,14 @@ class IterableReader:
         saved_answers: SavedAnswers | None,
         saved: MutableMapping[tuple[bytes, int], SavedLine],
         previous_output: PreviousOutput,
+        *,
+        finds_originals: bool = False,
     ) -> None:
         self._items = iterate(source)
         self._row_keys, self._statuses, self._saved_answers = row_keys, statuses, saved_answers
         self._saved, self._previous_output = saved, previous_output
         self._seen: Counter[bytes] = Counter()
+        self._originals: dict[bytes, int] | None = {} if finds_originals else None
         self._count = 0
         self._reading = foreign_code("the source")
 
@@ -140,6 +144,10 @@ class IterableReader:
             return None
         index, self._count = self._count, self._count + 1
         return [await ROWS.run(self._row, index, given) if self._heavy(given) else self._row(index, given)]
+
+    def original(self, key: bytes) -> int | None:
+        """The first row with this key; None if there was none, or if it is not remembered."""
+        return self._originals.get(key) if self._originals is not None else None
 
     async def aclose(self) -> None:
         """Close the source."""
@@ -160,6 +168,8 @@ class IterableReader:
             return RejectedRow(index, InputError(f"row {index}: {error}"))
         n = self._seen[key]
         self._seen[key] += 1
+        if self._originals is not None and not n:
+            self._originals[key] = index
         row = Row(index, key, n, item.checksum, item.size, with_id(conversation, key, n))
         return _with_saved(row, self._saved_answers) if self._saved_answers is not None and self._claim(row) else row
 

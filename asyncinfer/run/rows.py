@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from asyncinfer.types.conversation import Conversation
 
 # A row of more bytes would delay an event loop.
 _LARGE = 1 << 15
+# A line without any of these has no settings of its own. Keys may be written with escapes.
+_SETTINGS = re.compile(rb"generation|model_name|\\u")
 
 
 class Row:
@@ -48,6 +51,15 @@ class Row:
                 conversation.conversation_id = row_id(self.key, self.n)
             content = self._content = with_id(conversation, self.key, self.n)
         return content
+
+    def has_settings(self) -> bool:
+        """Whether the row has settings of its own. The conversation is not kept: the row may have to wait."""
+        content = self._content
+        if isinstance(content, Conversation):
+            return content.has_settings
+        if isinstance(content, Item) and content.given is None and not _SETTINGS.search(content.text):
+            return False
+        return content.load().has_settings
 
     def text(self) -> bytes:
         """The JSON of the conversation."""

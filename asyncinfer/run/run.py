@@ -82,7 +82,10 @@ class Run(RunBase):
     ) -> None:
         """Answer the rows that have no answer yet, and write the files."""
         statuses, saved_answers = active.statuses, self.saved_answers(active)
-        flow = RowFlow(active, deliver, repeats=self.repeats_in(rows, statuses, saved_answers), cache=self.cache)
+        duplicates = None
+        if rows.has_duplicates:
+            duplicates = self.new_duplicates(lambda key: rows.index.find(key, 0), statuses, saved_answers)
+        flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
         failed_rows = FailedRows(self.output_path, source, rows.checksums)
         async with self.recorded(active), self.reported(active, self.progress_path):
@@ -126,11 +129,13 @@ class Run(RunBase):
             def hand_over(index: int, outcome: RowOutcome) -> None:
                 deliver(index, outcome, flow.taken)
 
-            repeats = self.repeats(None) if self.repeats is not None else None
-            flow = RowFlow(active, hand_over, until_taken=True, repeats=repeats, cache=self.cache)
+            statuses, saved_answers = active.statuses, self.saved_answers(active)
+            finds = saved_answers is not None and self.duplicates is not None
             reader = IterableReader(
-                source, self.keys, active.statuses, self.saved_answers(active), saved, active.previous
+                source, self.keys, statuses, saved_answers, saved, active.previous, finds_originals=finds
             )
+            duplicates = self.new_duplicates(reader.original, statuses, saved_answers)
+            flow = RowFlow(active, hand_over, until_taken=True, duplicates=duplicates, cache=self.cache)
             async with (
                 self.recorded(active),
                 self.reported(active, self.progress_path),

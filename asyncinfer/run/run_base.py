@@ -16,6 +16,7 @@ from asyncinfer.data.layout import OutputLayout, output_layout
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
+from asyncinfer.run.duplicates import Duplicates, FindSaved
 from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
@@ -24,7 +25,6 @@ from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, Reporter, reporting
 from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
-from asyncinfer.run.repeats import FindSaved, Repeats
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saved_answers import SavedAnswers
@@ -61,8 +61,8 @@ class RunBase:
         observers: Get every event of the run.
         recorders: Observers that also see the start and the end of the run.
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
-        repeats: Makes the `Repeats` of this run, given a function that finds saved answers. None: identical rows are
-            all sent.
+        duplicates: Makes the `Duplicates` of this run, given a function that finds saved answers. None: duplicates are
+            sent too.
         cache: Keeps answers across runs; None if there is none.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.
@@ -89,7 +89,7 @@ class RunBase:
     observers: Sequence[Observer] = ()
     recorders: Sequence[RunRecorder] = ()
     spending: Spending | None = None
-    repeats: Callable[[FindSaved | None], Repeats] | None = None
+    duplicates: Callable[[FindSaved | None], Duplicates] | None = None
     cache: AnswerCache | None = None
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -142,20 +142,22 @@ class RunBase:
         stats.cost = spending.total
         return spending
 
-    def repeats_in(
-        self, rows: ValidatedInput, statuses: RowStatusTable, saved_answers: SavedAnswers | None
-    ) -> Repeats | None:
-        """What gives identical rows one answer; None if there are none, or if each is to be sent."""
-        if self.repeats is None or not rows.has_repeats:
-            return None
+    def new_duplicates(
+        self, original: Callable[[bytes], int | None], statuses: RowStatusTable, saved_answers: SavedAnswers | None
+    ) -> Duplicates | None:
+        """What gives duplicates one answer; None if each is to be sent.
+
+        Args:
+            original: Returns the first row with a key, if it is known.
+        """
+        if self.duplicates is None or saved_answers is None:
+            return self.duplicates(None) if self.duplicates is not None else None
 
         def find_saved(row: Row) -> Conversation | None:
-            leader = rows.index.find(row.key, 0)
-            if saved_answers is None or leader is None or not statuses.saved(leader):
-                return None
-            return saved_answers.copied(row, leader)
+            first = original(row.key)
+            return saved_answers.of_original(row, first) if first is not None and statuses.saved(first) else None
 
-        return self.repeats(find_saved if saved_answers is not None else None)
+        return self.duplicates(find_saved)
 
     @asynccontextmanager
     async def _locked_scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from asyncinfer.errors import RequestError, ScratchError
-from asyncinfer.run.repeats import marked_copy
+from asyncinfer.run.duplicates import duplicate_conversation
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
@@ -61,20 +61,20 @@ class SavedAnswers:
             )
             return None
 
-    def copied(self, row: Row, leader: int) -> Conversation | None:
-        """The row with the answer of the identical row `leader`; None if that cannot be used.
+    def of_original(self, row: Row, original: int) -> Conversation | None:
+        """The duplicate `row` with the answer of the row `original`; None if that cannot be used.
 
         Raises:
             ScratchError: The scratch file cannot be read.
         """
-        offset, length = self._statuses.span(leader)
+        offset, length = self._statuses.span(original)
         try:
-            if self._statuses.reused(leader):
+            if self._statuses.reused(original):
                 data = self._previous.read(offset, length) if self._previous is not None else b""
             else:
                 data = self._scratch.read(offset, length)
-            copy = marked_copy(_with_answer(row, Conversation.from_json(data)), row)
-            return copy if self._restored is None else self._restored(copy)
+            answered = duplicate_conversation(_with_answer(row, Conversation.from_json(data)), row)
+            return answered if self._restored is None else self._restored(answered)
         except (ValueError, OSError, RequestError):
             return None
 

@@ -13,8 +13,9 @@ from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_json import answer_json, conversation_json
+from asyncinfer.run.duplicates import Duplicates, Outcome, duplicate_completion, with_own_objects
 from asyncinfer.run.events import Latency, RowFailed, RowFinished, RowResumed, RowReused
-from asyncinfer.run.repeats import Repeats, copy_for
+from asyncinfer.run.outcome_sharing import OutcomeSharing
 from asyncinfer.run.rows import RejectedRow, Row, SavedRow
 from asyncinfer.scratch.format import encode
 from asyncinfer.scratch.writer import ScratchWriter
@@ -55,7 +56,7 @@ class ResultSaver:
 
     Args:
         deliver: Called on the loop with the outcome of each row, once it is durable or has failed.
-        repeats: The rows that wait for the answers of identical rows; None if each row is sent.
+        duplicates: The duplicates that wait for their originals; None if each row is sent.
         cache: Keeps answers across runs; None if there is none.
         close: Called when a row has its outcome.
         die: Called when no other row can be answered.
@@ -65,38 +66,42 @@ class ResultSaver:
         self,
         active: ActiveRun,
         deliver: DeliverOutcome | None,
-        repeats: Repeats | None = None,
+        duplicates: Duplicates | None = None,
         cache: AnswerCache | None = None,
         *,
         close: Callable[[], None],
         die: Callable[[EngineDeadError], None],
     ) -> None:
         self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
-        self._deliver, self._repeats, self._cache = deliver, repeats, cache
+        self._deliver, self._duplicates, self._cache = deliver, duplicates, cache
         self._close, self._die = close, die
         self.writer = ScratchWriter[_Answer](active.scratch, self._saved) if active.scratch is not None else None
+        self.sharing = OutcomeSharing(self.duplicate) if duplicates is not None else None
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         cost = self._spending.answered(row, completion) if self._spending is not None else None
         is_kept = await self._save(row, completion, _answer(row, completion, latency, cost))
         if self._cache is not None and is_kept:
             self._cache.keep(row, completion)
-        if self._repeats is not None and is_kept:
-            await self._share(self._repeats, row, completion)
+        if is_kept:
+            self._share(row, completion)
 
     async def cached(self, row: Row, completion: Completion) -> None:
         """The cache has the answer to the row."""
         is_kept = await self._save(row, completion, _answer(row, completion, reused="cache"))
-        if self._repeats is not None and is_kept:
-            await self._share(self._repeats, row, completion)
+        if is_kept:
+            self._share(row, completion)
 
-    async def copied(self, row: Row, outcome: Completion | FailureDetail) -> None:
-        """The row gets the outcome of an identical row."""
-        if isinstance(outcome, FailureDetail):
-            self._fail(row.index, outcome)
+    async def duplicate(self, row: Row, outcome: Outcome) -> None:
+        """The row gets the outcome of its original."""
+        result, n = outcome
+        if isinstance(result, FailureDetail):
+            self._fail(row.index, result)
             return
-        copy = copy_for(outcome, row)
-        await self._save(row, copy, _answer(row, copy, reused="duplicate"))
+        completion = duplicate_completion(result, row.key, n)
+        if self._deliver is not None:  # No two rows share objects that the caller may change.
+            completion = with_own_objects(completion)
+        await self._save(row, completion, _answer(row, completion, reused="duplicate"))
 
     async def resumed(self, saved: SavedRow, reused: Reused | None = None) -> None:
         """The answer to the row is saved. It is saved again if its saved line is of another row, input or file.
@@ -125,9 +130,7 @@ class ResultSaver:
 
     def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
         self._fail(row.index, failure, usage)
-        if self._repeats is not None:
-            for copy in self._repeats.release(row, failure):
-                self._fail(copy.index, failure)
+        self._share(row, failure)
 
     def ended_early(self, error: EngineDeadError) -> None:
         self._die(error)
@@ -151,10 +154,13 @@ class ResultSaver:
         self.writer.put(answer, encode(row.key, row.n, row.checksum, text))
         return True
 
-    async def _share(self, repeats: Repeats, row: Row, completion: Completion) -> None:
-        """Give the answer to the identical rows that wait for it."""
-        for copy in repeats.release(row, completion):
-            await self.copied(copy, completion)
+    def _share(self, row: Row, result: Completion | FailureDetail) -> None:
+        """Give the outcome to the duplicates that wait for it."""
+        if self._duplicates is None or self.sharing is None:
+            return
+        if self._deliver is not None and isinstance(result, Completion):
+            result = with_own_objects(result)  # The caller may change the answer before its last duplicate is read.
+        self.sharing.add(self._duplicates.release(row, result), Outcome(result, row.n))
 
     def _saved(self, answer: _Answer, offset: int, length: int) -> None:
         self._statuses.save(answer.index, offset, length)

@@ -11,7 +11,7 @@ import anyio
 
 from asyncinfer.aio.tasks import clean_up_after, task_group
 from asyncinfer.errors import ConfigError, ScratchError
-from asyncinfer.run.events import RowFailed, RowFinished, RowResumed, RunEvent
+from asyncinfer.run.events import RowFailed, RowFinished, RowResumed, RowReused, RunEvent
 from asyncinfer.run.recording import RecordedRun
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.scratch.file import ScratchFile
@@ -42,7 +42,7 @@ class ShardWriter:
 
     def observe(self, event: RunEvent) -> None:
         """Note that a row has its outcome."""
-        if self._shards is not None and isinstance(event, RowFinished | RowFailed | RowResumed):
+        if self._shards is not None and isinstance(event, RowFinished | RowFailed | RowResumed | RowReused):
             self._shards.row_done(event.index)
 
     @asynccontextmanager

@@ -46,7 +46,7 @@ class KeyIndex:
 
     def occurrences(self) -> array[int] | None:
         """For each row, how many earlier rows have the same key; None if no key occurs twice."""
-        if not has_repeats(self._prefixes):
+        if not has_duplicates(self._prefixes):
             return None
         counts = array("I", bytes(4 * len(self)))
         for at in range(1, len(self)):
@@ -55,6 +55,6 @@ class KeyIndex:
         return counts
 
 
-def has_repeats(ordered: array[int]) -> bool:
+def has_duplicates(ordered: array[int]) -> bool:
     """Whether a sorted array contains a value twice."""
     return any(map(eq, ordered, islice(ordered, 1, None)))

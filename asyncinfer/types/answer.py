@@ -26,8 +26,8 @@ VALIDATION_RETRIES = "validation_retries"
 CHOICES = "choices"
 # The metadata of an answer: its cost in US dollars.
 COST = "cost"
-# The metadata of an answer that was not requested for this row: the identity of the identical row that it was requested
-# for, and whether it comes from the cache.
+# The metadata of an answer that was not requested for this row: the identity of the row that this row
+# duplicates, and whether the answer comes from the cache.
 DUPLICATE_OF, FROM_CACHE = "duplicate_of", "from_cache"
 # The metadata of a row in the file of failed rows: why it failed.
 FAILURE = "failure"

@@ -148,7 +148,7 @@ class Progress(ShortRepr):
         error: Why the run ended early.
         endpoints: What each endpoint has done so far; empty if the engine has only one.
         cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
-        deduplicated: The number of rows that got the answer of an identical row.
+        deduplicated: The number of rows that got the answer of the row that they duplicate.
         cached: The number of rows whose answer came from the cache.
     """
 
@@ -189,7 +189,7 @@ class RunSummary(ShortRepr):
         failures_path: The file with the failed rows; None if there is none.
         endpoints: What each endpoint did; empty if the engine has only one.
         cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
-        deduplicated: The number of rows that got the answer of an identical row.
+        deduplicated: The number of rows that got the answer of the row that they duplicate.
         cached: The number of rows whose answer came from the cache.
     """
 

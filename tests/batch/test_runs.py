@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncinfer import BatchParams, ConfigError, CostPerMillion, InferenceConfig
+from asyncinfer.run import duplicates
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults, Job, expired, failed
 from tests.fakes import FakeEngine, answer_to, question, questions, read_jsonl, write_jsonl
@@ -50,7 +51,7 @@ async def test_results_in_another_order_are_matched_by_the_key_of_the_row(job: B
     job.check_output(10)
 
 
-async def test_equal_rows_are_different_rows_of_the_job(job: BatchJob) -> None:
+async def test_duplicates_are_different_rows_of_the_job_if_each_is_to_be_sent(job: BatchJob) -> None:
     write_jsonl(job.folder / "in.jsonl", [question("question 0")] * 3)
     async with job.engine() as engine:
         await engine.arun(job.config().model_copy(update={"deduplicate": False}), relax_gc=False)
@@ -58,12 +59,23 @@ async def test_equal_rows_are_different_rows_of_the_job(job: BatchJob) -> None:
     assert job.answers() == [answer_to("question 0")] * 3
 
 
-async def test_equal_rows_of_a_deterministic_call_are_one_row_of_the_job(job: BatchJob) -> None:
+async def test_duplicates_of_a_deterministic_call_are_one_row_of_the_job(job: BatchJob) -> None:
     write_jsonl(job.folder / "in.jsonl", [question("question 0")] * 3)
     summary = await job.run()
     assert job.server.asked == {"question 0": 1}
     assert job.answers() == [answer_to("question 0")] * 3
     assert summary.deduplicated == 2
+
+
+async def test_more_duplicates_than_may_wait_are_sent_because_no_job_would_be_complete(
+    job: BatchJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_MOST_BYTES", 5_000)
+    write_jsonl(job.folder / "in.jsonl", [question("question 0")] * 100)
+    summary = await job.run(max_rows=8)
+    assert job.answers() == [answer_to("question 0")] * 100
+    assert 1 < job.server.asked["question 0"] < 100
+    assert summary.deduplicated + job.server.asked["question 0"] == 100
 
 
 async def test_rows_of_jobs_have_the_price_of_batches(job: BatchJob) -> None:

@@ -150,7 +150,7 @@ async def test_job_without_failed_rows_is_an_error(tmp_path: Path) -> None:
         await FakeEngine().arun(config)
 
 
-async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
+async def test_duplicates_keep_their_answers(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [question("same") for _ in range(3)])
     first = iter([True])
 

@@ -96,7 +96,7 @@ async def test_failed_rows_and_filtered_answers_are_not_kept(config: InferenceCo
         assert failing.asked["question 1"] == 1
 
 
-async def test_identical_rows_share_a_cached_answer(config: InferenceConfig) -> None:
+async def test_duplicates_share_a_cached_answer(config: InferenceConfig) -> None:
     rows = [question("a"), question("a"), question("b")]
     await FakeEngine().ainfer(rows, config)
     engine = FakeEngine()
@@ -105,7 +105,7 @@ async def test_identical_rows_share_a_cached_answer(config: InferenceConfig) -> 
     assert answers[1].metadata["duplicate_of"] == answers[0].metadata["row_key"]
 
 
-async def test_random_answers_to_identical_rows_stay_different(config: InferenceConfig) -> None:
+async def test_random_answers_to_duplicates_stay_different(config: InferenceConfig) -> None:
     class Counting(FakeEngine):
         async def _generate(self, conversation: Conversation) -> Completion:
             completion = await super()._generate(conversation)

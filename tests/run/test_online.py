@@ -412,7 +412,7 @@ class TestResume:
         assert summary.resumed == first.asked.total() - 3
         assert answers(config.output_path) == [answer_to("new"), *EXPECTED[3:]]
 
-    async def test_equal_rows_are_told_apart_by_their_number(self, tmp_path: Path) -> None:
+    async def test_duplicates_are_told_apart_by_their_number(self, tmp_path: Path) -> None:
         source, output = write_jsonl(tmp_path / "in.jsonl", [question("same")] * 10), tmp_path / "out.jsonl"
         config = InferenceConfig(input_path=source, output_path=output, deduplicate=False)
         first = await self.interrupted(config, after=4)
@@ -599,9 +599,9 @@ class TestIteration:
         assert second.asked.total() <= 10 - len(seen)
         assert answers(config.output_path) == EXPECTED[:10]
 
-    async def test_ainfer_iter_answers_an_equal_row_that_was_added(self, tmp_path: Path) -> None:
+    async def test_ainfer_iter_sends_a_duplicate_that_was_added(self, tmp_path: Path) -> None:
         """A row that is saved again, under other metadata, does not count as a second occurrence."""
-        config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
+        config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"), deduplicate=False)
 
         async def stuck(rows: list[Conversation], engine: FakeEngine) -> None:
             async for _ in engine.ainfer_iter([*rows, question("stuck")], config):
@@ -617,7 +617,7 @@ class TestIteration:
         await stuck([question("a", metadata={"v": 2}), question("a", metadata={"v": 3})], again)
         assert again.asked["a"] == 1
 
-    async def test_ainfer_iter_gives_equal_rows_different_ids(self) -> None:
+    async def test_ainfer_iter_gives_duplicates_different_ids(self) -> None:
         outcomes = [outcome async for _, outcome in FakeEngine().ainfer_iter([question("a"), question("a")])]
         assert len({c.conversation_id for c in outcomes if isinstance(c, Conversation)}) == 2
 

@@ -97,7 +97,7 @@ async def test_rows_may_be_given_as_a_list_without_a_path() -> None:
     assert engine.asked.total() == 50
 
 
-async def test_identical_rows_are_estimated_once(tmp_path: Path) -> None:
+async def test_duplicates_are_estimated_once(tmp_path: Path) -> None:
     engine = Varied()
     estimate = await engine.aestimate(None, job(tmp_path, [question(f"q {i % 10}") for i in range(100)]), rows=4)
     assert (estimate.rows, estimate.left) == (100, 6)

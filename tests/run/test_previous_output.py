@@ -62,7 +62,7 @@ class TestRowKeys:
         assert len(set(keys)) == ROWS
         assert all(len(key) == 32 for key in keys)
 
-    async def test_row_keys_number_equal_rows(self) -> None:
+    async def test_row_keys_number_duplicates(self) -> None:
         same = await FakeEngine().ainfer([question("same")] * 3)
         first = same[0].metadata["row_key"]
         assert [c.metadata["row_key"] for c in same] == [first, f"{first}-1", f"{first}-2"]
@@ -153,7 +153,7 @@ class TestReuse:
         await engine.arun(finished)
         assert engine.asked.total() == ROWS
 
-    async def test_equal_rows_are_distinguished_by_their_number(self, config: InferenceConfig) -> None:
+    async def test_duplicates_are_distinguished_by_their_number(self, config: InferenceConfig) -> None:
         config = config.model_copy(update={"deduplicate": False})
         write_input(config, [question("same")] * 4)
         await FakeEngine().arun(config)

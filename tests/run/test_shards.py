@@ -10,7 +10,7 @@ import pytest
 
 from asyncinfer import ConfigError, InferenceConfig, RunInterruptedError, Stop
 from asyncinfer.scratch.file import ScratchFile
-from tests.fakes import FakeEngine, questions, read_jsonl, rejection, write_jsonl
+from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
 
 
 def settings(folder: Path, shards: int, **more: object) -> InferenceConfig:
@@ -35,8 +35,9 @@ async def test_shards_are_parts_of_the_output_in_input_order(tmp_path: Path) -> 
     assert joined == (tmp_path / "out.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("first", [[0, 1, 2], [0, 0, 0], [0, 1, 0]], ids=["distinct", "duplicates", "both"])
 async def test_shard_is_written_as_soon_as_its_rows_are_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: list[int]
 ) -> None:
     first_shard, assemble = anyio.Event(), ScratchFile.assemble
 
@@ -50,7 +51,8 @@ async def test_shard_is_written_as_soon_as_its_rows_are_finished(
 
     monkeypatch.setattr(ScratchFile, "assemble", watched)
     with anyio.fail_after(30):
-        await FakeEngine(script).ainfer(questions(6), settings(tmp_path, 3))
+        rows = [question(f"question {number}") for number in (*first, 3, 4, 5)]
+        await FakeEngine(script).ainfer(rows, settings(tmp_path, 3))
     assert len(shards_in(tmp_path)) == 2
 
 

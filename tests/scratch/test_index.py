@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asyncinfer.scratch.index import KeyIndex
 
-# Few distinct keys, some with the same 64-bit prefix, so that repeats are frequent.
+# Few distinct keys, some with the same 64-bit prefix, so that duplicates are frequent.
 few_keys = st.lists(st.sampled_from([bytes(16), bytes(15) + b"\1", b"\1" * 16, b"\xff" * 16]), max_size=30)
 many_keys = st.lists(st.binary(min_size=16, max_size=16), max_size=30)
 
