@@ -34,7 +34,8 @@ async def run_batch(config: InferenceConfig) -> int:
     async with build_engine(config) as engine:
         try:
             async with interruptible(stop, running):
-                return await (_save if config.output_path is not None else _show)(engine, config, stop)
+                writes = config.output_path is not None or config.retry_failures
+                return await (_save if writes else _show)(engine, config, stop)
         except RunInterruptedError as error:
             raise type(error)(_interrupted(error), error.summary) from None
 

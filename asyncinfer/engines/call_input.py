@@ -35,6 +35,7 @@ _OF_RUNS = (
     "report_path",
     "save_events",
     "reuse_output",
+    "retry_failures",
     "cache",
     "cost_per_million",
     "max_cost",
@@ -102,6 +103,15 @@ def check_no_path(config: InferenceConfig | None) -> None:
         raise ConfigError(
             f"input_path: {config.input_path} is set, and there is an input too; give one of them. "
             "config.model_copy(update={'input_path': None}) is the same configuration without the path"
+        )
+
+
+def check_no_retry(config: InferenceConfig | None) -> None:
+    """Raise a ConfigError if `config` asks for a retry of failed rows, which only `arun` does."""
+    if config is not None and config.retry_failures:
+        raise ConfigError(
+            "retry_failures: only arun and run do this, because they write files: call arun(config). To answer the "
+            "rows given here, leave the setting out: config.model_copy(update={'retry_failures': False})"
         )
 
 

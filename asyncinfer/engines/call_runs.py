@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from asyncinfer.engines.call_input import (
     absolute_path,
     answer_shape,
     cache_file,
+    check_no_retry,
     kept_columns,
     layout_of,
     source_of,
@@ -22,6 +23,7 @@ from asyncinfer.engines.call_input import (
 from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.engines.core import EngineCore
+from asyncinfer.engines.failed_rows import Retry
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.events import Observer
@@ -47,6 +49,7 @@ class RunCall:
         partial: Write the existing answers even if rows failed.
         check: Whether settings that cannot work raise a ConfigError. Otherwise each row fails with that error.
         relax_gc: Let Python collect garbage less often during the run.
+        retry: The retry of failed rows that the call is; None if it is none.
     """
 
     config: InferenceConfig | None
@@ -58,6 +61,11 @@ class RunCall:
     partial: bool = True
     check: bool = True
     relax_gc: bool = False
+    retry: Retry | None = None
+
+    def of(self, retry: Retry) -> RunCall:
+        """The call that runs the failed rows, which are in a file."""
+        return replace(self, config=retry.config, input=None, retry=retry)
 
 
 async def source_of_call(call: RunCall) -> Source | None:
@@ -86,6 +94,7 @@ class CallRuns(EngineCore):
         Raises:
             ConfigError: A setting is wrong.
         """
+        check_no_retry(call.config)
         access, keys = await self._setup_for(call.config, call.response_model, check=call.check)
         config = call.config or InferenceConfig()
         return Run(
@@ -107,6 +116,7 @@ class CallRuns(EngineCore):
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,
             spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
+            count_earlier=call.retry.count_saved if call.retry is not None else None,
             duplicates=self._duplicates(access, config),
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=call.stop or Stop(),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import closing
+from array import array
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from anyio import CancelScope
 
@@ -15,28 +17,61 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.call_input import absolute_path, layout_of
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.retried_rows import RetriedRows
+from asyncinfer.run.run_paths import check_paths
+from asyncinfer.run.saved_spending import count_saved
+from asyncinfer.run.scratch_use import remove_finished
+from asyncinfer.run.spending import Spending
 from asyncinfer.scratch.file import ScratchFile, scratch_path
 from asyncinfer.scratch.finished import FinishedOutput
-from asyncinfer.scratch.format import encode
+from asyncinfer.scratch.format import SavedLine, encode
+from asyncinfer.scratch.index import KEY_BYTES, KeyIndex
 from asyncinfer.types.results import RunSummary
 
 _BLOCK = 1 << 20  # bytes
+_EVERY = 64  # rows
 
 
-async def retry_failures(
-    config: InferenceConfig, run: Callable[[InferenceConfig], Awaitable[RunSummary]]
-) -> RunSummary:
-    """Run the rows in the file of failed rows, and merge the answers.
+class Retry(NamedTuple):
+    """The retry of the failed rows of a run.
 
     Args:
-        run: Runs a file of rows.
+        rows: The failed rows, and the files of the retry.
+        scratch: The locked scratch file of the run.
+        saved: The rows that it holds; None if there is no such file.
+        config: The settings that run the failed rows.
+    """
 
-    Returns:
-        The summary of the retry.
+    rows: RetriedRows
+    scratch: ScratchFile
+    saved: _SavedRows | None
+    config: InferenceConfig
+
+    async def count_saved(self, spending: Spending) -> None:
+        """Count what the run has paid for its saved rows towards the limits of the job."""
+        if self.saved is not None:
+            await count_saved(spending, self.scratch, zip(self.saved.offsets, self.saved.lengths, strict=True))
+
+
+class _SavedRows:
+    """The keys of saved rows, end to end, and the positions of their answers."""
+
+    def __init__(self) -> None:
+        self.keys, self.offsets, self.lengths = bytearray(), array("Q"), array("L")
+
+    def add(self, line: SavedLine) -> None:
+        self.keys += line.key
+        self.offsets.append(line.offset)
+        self.lengths.append(line.length)
+
+
+@asynccontextmanager
+async def retry_of(config: InferenceConfig) -> AsyncGenerator[Retry]:
+    """Prepare the retry of the failed rows of a run. No other run can write its output during the block.
 
     Raises:
-        ConfigError: There are no failed rows.
-        ScratchError: Another run writes the output, or the answers cannot be merged.
+        ConfigError: There are no failed rows, or their answers could not be merged.
+        InputError: Failed rows do not say where their answers belong.
+        ScratchError: Another run writes the output, or a file cannot be used.
     """
     output = absolute_path(config.output_path, "output_path")
     if output is None:
@@ -46,53 +81,101 @@ async def retry_failures(
             "retry_failures: answers can be merged into a JSONL file of conversations only. Run the same again without "
             "retry_failures: the rows that are answered are not sent again"
         )
+    written = {name: absolute_path(getattr(config, name), name) for name in ("progress_path", "report_path")}
+    others = {name: path for name, path in written.items() if path is not None}
+    await DISK.run(check_paths, None, output, None, others)
     scratch = ScratchFile(scratch_path(output))
-    await DISK.run(scratch.acquire)  # No other run may write this output.
+    await DISK.run(scratch.acquire)
     async with clean_up_after(lambda: DISK.run(scratch.close)):
-        retried = RetriedRows(output)
-        await DISK.run(retried.prepare)
-        summary = await run(_for_retry(config, retried))
-        await _save(scratch, retried.answers)
-        await in_slices(retried.merge(summary.total))
-        if not retried.left:
-            await DISK.run(lambda: scratch.close(remove=True))
-        await DISK.run(_remove_scratch, retried.answers)
-    return replace(summary, failures_path=retried.failures if retried.left else None)
+        rows = RetriedRows(output)
+        await in_slices(rows.prepare())
+        yield Retry(rows, scratch, await _saved_in(scratch), _for_retry(config, rows))
 
 
-def _for_retry(config: InferenceConfig, retried: RetriedRows) -> InferenceConfig:
-    changes = {"input_path": str(retried.failures), "output_path": str(retried.answers)}
-    off = {"retry_failures": False, "reuse_output": False, "save_events": False, "input": None, "output": None}
+async def retry_failures(config: InferenceConfig, run: Callable[[Retry], Awaitable[RunSummary]]) -> RunSummary:
+    """Run the rows in the file of failed rows, and merge the answers.
+
+    Args:
+        run: Runs the failed rows.
+
+    Returns:
+        The summary of the retry.
+
+    Raises:
+        ConfigError: There are no failed rows, or their answers could not be merged.
+        InputError: Failed rows do not say where their answers belong.
+        ScratchError: Another run writes the output, or the answers cannot be merged.
+    """
+    async with retry_of(config) as retry:
+        rows = retry.rows
+        summary = await run(retry)
+        await in_slices(rows.match(summary.total))
+        if retry.saved is not None:
+            await _save(retry.scratch, rows)
+        await in_slices(rows.merge())
+        if retry.saved is not None and not rows.left:
+            await _remove_merged(retry.scratch, rows.output, retry.saved)
+        await DISK.run(_remove_scratch, rows.answers)
+    return replace(summary, failures_path=rows.failures if rows.left else None)
+
+
+def _for_retry(config: InferenceConfig, rows: RetriedRows) -> InferenceConfig:
+    # The answers of a retry that was killed before they were merged are reused.
+    changes = {"input_path": str(rows.failures), "output_path": str(rows.answers), "reuse_output": True}
+    off = {"retry_failures": False, "save_events": False, "input": None, "output": None}
     return config.model_copy(update=changes | off)
 
 
-async def _save(scratch: ScratchFile, answers: Path) -> None:
-    """Add the answers to those that the first run has saved, so that the next run of its input does not send them."""
+async def _saved_in(scratch: ScratchFile) -> _SavedRows | None:
+    """The saved rows of the run, and open its scratch file for further ones. None if there is no such file."""
     if not await DISK.run(scratch.path.exists):
-        return
-    await in_slices(line for line in scratch.recover())
-    blocks = _saved_lines(answers)
-    while block := await DISK.run(lambda: next(blocks, b"")):
-        with CancelScope(shield=True):
-            await scratch.append(block)
+        return None
+    saved = _SavedRows()
+    await in_slices(saved.add(line) for line in scratch.recover())
+    return saved
 
 
-def _saved_lines(answers: Path) -> Generator[bytes]:
-    """The answers as lines of a scratch file, in blocks. Blocks."""
-    try:
-        output = FinishedOutput(answers)
-    except FileNotFoundError:
-        return
-    with closing(output):
-        block, size = list[bytes](), 0
-        for line in output.lines():
-            text = output.read(line.offset, line.length).rstrip(b"\n")
-            block.append(encode(line.key, line.n, 0, text))
-            size += line.length
-            if size > _BLOCK:
-                yield b"".join(block)
-                block, size = [], 0
-        yield b"".join(block)
+async def _save(scratch: ScratchFile, rows: RetriedRows) -> None:
+    """Add the answers to those that the run has saved, so that the next run of its input does not send them."""
+    with closing(_blocks(rows.saved_rows())) as blocks:
+        while block := await DISK.run(lambda: next(blocks, b"")):
+            with CancelScope(shield=True):
+                await scratch.append(block)
+
+
+def _blocks(saved: Iterator[tuple[bytes, int, bytes]]) -> Generator[bytes]:
+    """Answered rows as lines of a scratch file, in blocks. Blocks."""
+    block, size = list[bytes](), 0
+    for key, n, text in saved:
+        block.append(encode(key, n, 0, text))
+        size += len(text)
+        if size > _BLOCK:
+            yield b"".join(block)
+            block, size = [], 0
+    yield b"".join(block)
+
+
+async def _remove_merged(scratch: ScratchFile, output: Path, saved: _SavedRows) -> None:
+    """Remove the rows that are in the output from the scratch file. Others are of a later, interrupted run."""
+    keys = bytearray()
+    await in_slices(_add_keys(output, keys))
+    written, unclaimed = await DISK.run(_unclaimed, keys, saved.keys)
+    await remove_finished(scratch, unclaimed, lambda key, n: written.find(key, 0) is None)
+
+
+def _unclaimed(written: bytearray, saved: bytearray) -> tuple[KeyIndex, int]:
+    """An index of the keys in the output, and how many of the saved keys are not among them. Blocks."""
+    index = KeyIndex(written)
+    keys = (bytes(saved[at : at + KEY_BYTES]) for at in range(0, len(saved), KEY_BYTES))
+    return index, sum(index.find(key, 0) is None for key in keys)
+
+
+def _add_keys(output: Path, keys: bytearray) -> Generator[None]:
+    with closing(FinishedOutput(output)) as finished:
+        for count, line in enumerate(finished.lines()):
+            keys += line.key
+            if count % _EVERY == 0:
+                yield
 
 
 def _remove_scratch(answers: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.call_input import ManyRows, check_many, check_no_path, is_one_small_row, iterable_of
 from asyncinfer.engines.call_results import all_answers, collect
 from asyncinfer.engines.call_runs import CallRuns, RunCall, source_of_call, uses_batches
-from asyncinfer.engines.failed_rows import retry_failures
+from asyncinfer.engines.failed_rows import retry_failures, retry_of
 from asyncinfer.errors import ConfigError, EngineConfigError, InputError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
@@ -168,23 +167,13 @@ class AsyncRowMethods(CallRuns):
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
-        if inference_config.retry_failures:
-            again = partial(
-                self.arun, on_progress=on_progress, progress=progress, observers=observers, stop=stop, relax_gc=relax_gc
-            )
-            return await retry_failures(inference_config, again)
-        if (inference_config.input_path is None and input is None) or inference_config.output_path is None:
-            raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
         call = RunCall(config=inference_config, input=input, stop=stop, observers=observers, relax_gc=relax_gc)
-        source = await source_of_call(call)
-        if source is None:
-            raise InputError("input: there are no conversations in it")
         async with shown_progress(progress, on_progress) as report:
-            run = await self._new_run(call, report)
-            summary = await run.run(source)
-        if isinstance(run.dead, EngineConfigError):
-            raise run.dead
-        return summary
+            if inference_config.retry_failures:
+                return await retry_failures(inference_config, lambda retry: self._run_files(call.of(retry), report))
+            if (inference_config.input_path is None and input is None) or inference_config.output_path is None:
+                raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
+            return await self._run_files(call, report)
 
     async def aestimate(
         self,
@@ -198,7 +187,8 @@ class AsyncRowMethods(CallRuns):
     ) -> Estimate:
         """Answer some rows of a job, chosen at random, and estimate what the others will take.
 
-        The answers are saved as those of the job. The job takes them from there, and does not pay for them again.
+        The answers are saved as those of the job. The job takes them from there, and does not pay for them again. Rows
+        of the pilot that are answered already, by an earlier run of the job or in its output, are not sent.
 
         Args:
             input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
@@ -220,11 +210,10 @@ class AsyncRowMethods(CallRuns):
         """
         call = RunCall(config=inference_config, input=input, stop=stop)
         async with shown_progress(progress, on_progress) as report:
-            run = await self._new_run(call, report)
-            source = await source_of_call(call)
-            if source is None:
-                return Estimate(0, 0, 0)
-            return await run_pilot(run, source, rows, await self._pace(inference_config))
+            if inference_config is None or not inference_config.retry_failures:
+                return await self._estimate(call, rows, report)
+            async with retry_of(inference_config) as retry:
+                return await self._estimate(call.of(retry), rows, report)
 
     def ainfer_iter(
         self,
@@ -275,6 +264,25 @@ class AsyncRowMethods(CallRuns):
                 await run.stream(first, lambda i, outcome, taken: channel.send((i, outcome), taken))
 
         return BackgroundIterator(work)
+
+    async def _run_files(self, call: RunCall, on_progress: OnProgress | None) -> RunSummary:
+        """`arun` for rows that are known."""
+        source = await source_of_call(call)
+        if source is None:
+            raise InputError("input: there are no conversations in it")
+        run = await self._new_run(call, on_progress)
+        summary = await run.run(source)
+        if isinstance(run.dead, EngineConfigError):
+            raise run.dead
+        return summary
+
+    async def _estimate(self, call: RunCall, rows: int, on_progress: OnProgress | None) -> Estimate:
+        """`aestimate` for rows that are known."""
+        run = await self._new_run(call, on_progress)
+        source = await source_of_call(call)
+        if source is None:
+            return Estimate(0, 0, 0)
+        return await run_pilot(run, source, rows, await self._pace(call.config))
 
     async def _run_one(self, row: object, config: InferenceConfig | None, response_model: Any) -> list[Conversation]:
         """`ainfer` for one row that is not saved, without the tasks and threads of a run."""

@@ -184,7 +184,8 @@ class RowMethods(AsyncRowMethods):
     ) -> Estimate:
         """Answer some rows of a job, chosen at random, and estimate what the others will take.
 
-        The answers are saved as those of the job. The job takes them from there, and does not pay for them again.
+        The answers are saved as those of the job. The job takes them from there, and does not pay for them again. Rows
+        of the pilot that are answered already, by an earlier run of the job or in its output, are not sent.
 
         Blocks; `aestimate` is the async method.
 

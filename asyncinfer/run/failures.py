@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from asyncinfer.aio.limiters import DISK
@@ -12,9 +12,11 @@ from asyncinfer.aio.tasks import in_slices
 from asyncinfer.control.run_end import without_details
 from asyncinfer.errors import InputError
 from asyncinfer.run.items import InputItem
+from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import ListSource, Source
 from asyncinfer.scratch import disk
-from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.atomic import discard_temporary, replacing
+from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.types.answer import FAILURE
 from asyncinfer.types.paths import PATH_ERRORS, os_error_text
 from asyncinfer.types.results import CommonFailure, FailureDetail
@@ -96,48 +98,69 @@ class FailedRows:
     Args:
         output_path: The output of the run; None for a run that writes no files.
         checksums: The checksum of each row, from the first reading.
+        row_key: Returns the identity of a row, as `row_id` writes it; None for a row that has none.
     """
 
-    def __init__(self, output_path: Path | None, source: Source, checksums: array[int]) -> None:
+    def __init__(
+        self,
+        output_path: Path | None,
+        source: Source,
+        checksums: array[int],
+        row_key: Callable[[int], str | None] = lambda row: None,
+    ) -> None:
         self._path = failures_path(output_path) if output_path is not None else None
-        self._source, self._checksums = source, checksums
+        self._source, self._checksums, self._row_key = source, checksums, row_key
 
-    async def write(self, failures: Failures) -> Path | None:
+    async def write(self, failures: Failures, written: RowStatusTable | None = None) -> Path | None:
         """Replace the file, or remove it if no row failed. Returns its path if it was written.
 
         An error is logged: the answers are not lost, and the next run tries the failed rows again.
+
+        Args:
+            written: The rows of the output that this run has written; None if it has written none.
         """
         path = self._path
         if path is None:
             return None
         try:
             if failures.count:
-                await in_slices(self._write(path, failures))
+                await in_slices(self._write(path, failures, written))
                 return path
-            await DISK.run(disk.remove, path)
+            await DISK.run(_remove, path)
         except InputError as error:
             log.warning("%s: the failed rows are not written: %s", path, error)
         except PATH_ERRORS as error:
             log.warning("%s: the failed rows cannot be written: %s", path, os_error_text(error))
         return None
 
-    def _write(self, path: Path, failures: Failures) -> Generator[None]:
+    def _write(self, path: Path, failures: Failures, written: RowStatusTable | None) -> Generator[None]:
         """Write the failed rows in input order. Blocks; yields every 64 rows.
 
         Each line is the row's conversation, with the reason in `metadata["failure"]`.
         """
-        left = failures.count
+        left, before = failures.count, 0
+        place: Mapping[str, int | str] = {}
         with replacing(path) as file:
             for row, item in enumerate(self._source.items()):
                 if row >= len(self._checksums) or item.checksum != self._checksums[row]:
                     raise InputError(f"{self._source.name} changed while it was read (row {row})")
                 if (failure := failures.of(row)) is not None:
-                    file.write(_line(item, row, failure))
+                    if written is not None:
+                        place = place_fields(before, written.fresh_count, self._row_key(row))
+                    file.write(_line(item, row, failure, place))
                     left -= 1
+                elif written is not None:
+                    before += written.is_fresh(row)
                 if not left:
                     break
                 if row % _EVERY == 0:
                     yield
+
+
+def _remove(path: Path) -> None:
+    """Remove the file, and what a killed run may have left of it."""
+    disk.remove(path)
+    discard_temporary(path)
 
 
 class NoFailedRows(FailedRows):
@@ -146,11 +169,23 @@ class NoFailedRows(FailedRows):
     def __init__(self, output_path: Path | None) -> None:
         super().__init__(output_path, ListSource([]), array("I"))
 
-    async def write(self, failures: Failures) -> Path | None:
+    async def write(self, failures: Failures, written: RowStatusTable | None = None) -> Path | None:
         return await super().write(Failures(keep_all=False))
 
 
-def _line(item: InputItem, row: int, failure: FailureDetail) -> bytes:
+def place_fields(before: int, answered: int, row_key: str | None) -> Mapping[str, int | str]:
+    """The fields of a failure that say where the answer to its row belongs.
+
+    Args:
+        before: How many earlier rows are in the output.
+        answered: How many rows are in the output.
+        row_key: The identity of the row, if it has one.
+    """
+    fields = {"answered_before": before, "answered": answered}
+    return {**fields, ROW_KEY: row_key} if row_key is not None else fields
+
+
+def _line(item: InputItem, row: int, failure: FailureDetail, place: Mapping[str, int | str]) -> bytes:
     conversation = item.load()
     detail = {
         "row": row,
@@ -158,6 +193,7 @@ def _line(item: InputItem, row: int, failure: FailureDetail) -> bytes:
         "error_type": failure.error_type.value,
         "status_code": failure.status_code,
         "is_retryable": failure.is_retryable,
+        **place,
     }
     metadata = {**conversation.metadata, FAILURE: detail}
     return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"

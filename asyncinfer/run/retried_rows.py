@@ -6,15 +6,21 @@ killed between the two replacements, the next call completes them.
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from asyncinfer.errors import ConfigError, InputError, ScratchError
-from asyncinfer.run.failures import failures_path
+from asyncinfer.run.failed_places import FailedPlaces, Place
+from asyncinfer.run.failures import failures_path, place_fields
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.finished import ROW_KEY
+from asyncinfer.scratch.indexed_lines import IndexedLines
+from asyncinfer.scratch.keys import identity_of, row_id
 from asyncinfer.types.answer import FAILURE
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lines import bounded_lines
@@ -24,12 +30,11 @@ _EVERY = 64  # rows
 
 
 class RetriedRows:
-    """The files of one retry of the failed rows of `output`.
+    """The files of one retry of the failed rows of `output`. All methods block.
 
     Attributes:
         failures: The failed rows, which are the input of the retry.
         answers: The output of the retry.
-        merged: How many answers were merged.
         left: How many rows of the input have no answer after the merge.
     """
 
@@ -38,31 +43,89 @@ class RetriedRows:
         self.answers = output.with_name(f"{output.name}.retry.jsonl")
         self._new_output = output.with_name(f"{output.name}.retry.merged")
         self._new_failures = output.with_name(f"{output.name}.retry.failed")
-        self.merged = self.left = 0
+        self._places = FailedPlaces(self.failures)
+        # For each row that was tried: the place of its answer, or -1 - the place of its failure.
+        self._outcomes = array("q")
+        self.left = 0
 
-    def prepare(self) -> None:
-        """Complete a merge that was interrupted, and check that there are failed rows. Blocks.
+    def prepare(self) -> Generator[None]:
+        """Complete a merge that was interrupted, and find the places of the failed rows. Yields every 64 rows.
 
         Raises:
-            ConfigError: There are none.
+            ConfigError: There are no failed rows, or the output is not that of their run.
+            InputError: Failed rows do not say where their answers belong.
+            ScratchError: A file cannot be read or written.
         """
-        if self._new_failures.exists():
-            self._commit()
-        disk.remove(self._new_output)
-        if not self.failures.exists():
-            raise ConfigError(f"retry_failures: {self.failures} does not exist, so no row of {self.output} has failed")
+        try:
+            if self._new_failures.exists():
+                self._commit()
+            disk.remove(self._new_output)
+            if not self.failures.exists():
+                raise ConfigError(
+                    f"retry_failures: {self.failures} does not exist, so no row of {self.output} has failed"
+                )
+            yield from self._places.read()
+            yield from self._check_output()
+        except OSError as error:
+            raise ScratchError(f"{self.failures}: the failed rows cannot be tried: {os_error_text(error)}") from error
 
-    def merge(self, tried: int) -> Generator[None]:
-        """Put each answer at the place of its row, and keep the rows that have none. Blocks; yields every 64 rows.
+    def _check_output(self) -> Generator[None]:
+        count = 0
+        with ExitStack() as stack:
+            for count, _ in enumerate(_lines(stack, self.output), 1):
+                if count % _EVERY == 0:
+                    yield
+        if len(self._places) and count != self._places.answered:
+            raise ConfigError(
+                f"retry_failures: {self.output} has {count} rows, but the run that wrote {self.failures.name} had "
+                f"{self._places.answered} answers. Answers can be merged only into the output of that run. Run the "
+                "same again without retry_failures: that also tries the failed rows again"
+            )
+
+    def match(self, tried: int) -> Generator[None]:
+        """Find the outcome of each row. Yields every 64 rows.
 
         Args:
-            tried: How many rows the retry had.
+            tried: How many rows the retry had, the first ones in the file of failed rows.
+
+        Raises:
+            InputError: The outcomes do not belong to the file of failed rows, because that has changed.
+        """
+        with ExitStack() as stack:
+            answers = yield from _indexed(stack, self.answers)
+            failures = yield from _indexed(stack, failures_path(self.answers))
+            if len(self._places) < tried or len(answers) + len(failures) != tried:
+                raise InputError(f"{self.failures} has changed since its rows were sent; see {self.answers}")
+            self.left = len(self._places) - len(answers)
+            failed: dict[int, int] = {}
+            for place in range(len(failures)):
+                number = _failure_in(Conversation.from_json(failures[place])).get("row")
+                assert isinstance(number, int), "the retry has written this file"
+                failed[number] = -1 - place
+                if place % _EVERY == 0:
+                    yield
+        places = itertools.count()
+        self._outcomes = array("q", (failed[row] if row in failed else next(places) for row in range(tried)))
+
+    def saved_rows(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """The answers: the key and the occurrence of each row, and its conversation as JSON."""
+        with ExitStack() as stack:
+            answers = _lines(stack, self.answers)
+            for number, outcome in enumerate(self._outcomes):
+                if outcome < 0:
+                    continue
+                answered = _renumbered(next(answers), self._places[number])
+                if (identity := identity_of(answered.metadata.get(ROW_KEY))) is not None:
+                    yield *identity, answered.to_json_bytes()
+
+    def merge(self) -> Generator[None]:
+        """Put each answer at the place of its row, and keep the rows that have none. Yields every 64 rows.
 
         Raises:
             ScratchError: A file cannot be read or written.
         """
         try:
-            yield from self._merge(tried)
+            yield from self._merge()
             self._commit()
         except OSError as error:
             raise ScratchError(
@@ -70,28 +133,31 @@ class RetriedRows:
                 "command again."
             ) from error
 
-    def _merge(self, tried: int) -> Generator[None]:
-        failed_again = dict(self._rows(failures_path(self.answers)))
+    def _merge(self) -> Generator[None]:
         with ExitStack() as stack:
+            lines = yield from _indexed(stack, self.failures)
+            answers = yield from _indexed(stack, self.answers)
+            failed_again = yield from _indexed(stack, failures_path(self.answers))
             old = _lines(stack, self.output)
-            answers = _lines(stack, self.answers)
-            output = stack.enter_context(replacing(self._new_output))
+            # The output is complete before the failures, which show that both are complete.
             failures = stack.enter_context(replacing(self._new_failures))
-            place = 0
-            for number, (row, line) in enumerate(self._rows(self.failures)):
-                while row is not None and place < row and (kept := next(old, None)) is not None:
-                    output.write(kept)
-                    place += 1
-                if number in failed_again or number >= tried:
-                    self.left += 1
-                    failures.write(_with_row(failed_again.get(number, line), row))
-                elif (answer := next(answers, None)) is not None:
-                    self.merged += 1
-                    output.write(answer)
+            output = stack.enter_context(replacing(self._new_output))
+            copied = merged = 0
+            for count, number in enumerate(self._places.in_order()):
+                place = self._places[number]
+                for line in itertools.islice(old, place.before - copied):
+                    output.write(line)
+                    copied += 1
+                    if copied % _EVERY == 0:
+                        yield
+                outcome = self._outcomes[number] if number < len(self._outcomes) else None
+                if outcome is not None and outcome >= 0:
+                    output.write(_renumbered(answers[outcome], place).to_json_bytes() + b"\n")
+                    merged += 1
                 else:
-                    raise InputError(f"{self.failures} has changed since its rows were sent; see {self.answers}")
-                place += 1
-                if number % _EVERY == 0:
+                    moved = place._replace(before=place.before + merged, answered=place.answered + len(answers))
+                    failures.write(_at_place(lines[number] if outcome is None else failed_again[-1 - outcome], moved))
+                if count % _EVERY == 0:
                     yield
             yield from _copy(old, output)
 
@@ -108,13 +174,6 @@ class RetriedRows:
         for path in (self.answers, failures_path(self.answers)):
             disk.remove(path)
 
-    def _rows(self, path: Path) -> Iterator[tuple[int | None, bytes]]:
-        """The lines of a file of failed rows, each with the place of its row in the input of that run."""
-        with ExitStack() as stack:
-            for line in _lines(stack, path):
-                if not line.isspace():
-                    yield _row_of(line), line
-
 
 def _lines(stack: ExitStack, path: Path) -> Iterator[bytes]:
     """The lines of a file; none if it does not exist."""
@@ -123,6 +182,16 @@ def _lines(stack: ExitStack, path: Path) -> Iterator[bytes]:
     except FileNotFoundError:
         return iter(())
     return (line if line.endswith(b"\n") else line + b"\n" for line in bounded_lines(file))
+
+
+def _indexed(stack: ExitStack, path: Path) -> Generator[None, None, IndexedLines | tuple[()]]:
+    """The lines of a file by their numbers; none if it does not exist."""
+    try:
+        lines = stack.enter_context(closing(IndexedLines(path)))
+    except FileNotFoundError:
+        return ()
+    yield from lines.index()
+    return lines
 
 
 def _copy(lines: Iterator[bytes], file: BinaryIO) -> Generator[None]:
@@ -137,14 +206,25 @@ def _failure_in(conversation: Conversation) -> dict[str, Any]:
     return cast(dict[str, Any], failure) if isinstance(failure, dict) else {}
 
 
-def _row_of(line: bytes) -> int | None:
-    row = _failure_in(Conversation.from_json(line)).get("row")
-    return row if isinstance(row, int) else None
-
-
-def _with_row(line: bytes, row: int | None) -> bytes:
-    """The line of a failed row, with the place that the row has in the input of the first run."""
+def _at_place(line: bytes, place: Place) -> bytes:
+    """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
-    detail = _failure_in(conversation) | {"row": row}
+    row_key = row_id(*place.identity) if place.identity is not None else None
+    fields = place_fields(place.before, place.answered, row_key)
+    detail = {**_failure_in(conversation), "row": place.row, **fields}
     metadata = {**conversation.metadata, FAILURE: detail}
     return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"
+
+
+def _renumbered(line: bytes, place: Place) -> Conversation:
+    """An answered row of the retry. In the retry, it may have been another occurrence of its key."""
+    answered = Conversation.from_json(line)
+    present, first = answered.metadata.get(ROW_KEY), place.identity
+    identity = identity_of(present)
+    if first is None or identity is None or identity == first or identity[0] != first[0]:
+        return answered
+    name = row_id(*first)
+    changes: dict[str, Any] = {"metadata": {**answered.metadata, ROW_KEY: name}}
+    if answered.conversation_id == present:  # The row has no id in the input.
+        changes["conversation_id"] = name
+    return answered.model_copy(update=changes)

@@ -87,7 +87,7 @@ class Run(RunBase):
             duplicates = self.new_duplicates(lambda key: rows.index.find(key, 0), statuses, saved_answers)
         flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
-        failed_rows = FailedRows(self.output_path, source, rows.checksums)
+        failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key)
         async with self.recorded(active), self.reported(active, self.progress_path):
             with closing(reader):
                 await flow.run(reader, self.stop)
@@ -184,7 +184,8 @@ class Run(RunBase):
         if is_complete:
             await self._write_output(active, write)
         if not isinstance(flow.dead, EngineConfigError):
-            stats.failures_path = await failed_rows.write(stats.failures)
+            has_output = is_complete and (self.partial or not stats.failed)
+            stats.failures_path = await failed_rows.write(stats.failures, active.statuses if has_output else None)
         if not is_complete:
             raise ended_early(flow, active)
 

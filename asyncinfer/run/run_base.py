@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class RunBase:
         observers: Get every event of the run.
         recorders: Observers that also see the start and the end of the run.
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
+        count_earlier: Counts what earlier runs of the job paid, besides the answers in the scratch file of this run.
         duplicates: Makes the `Duplicates` of this run, given a function that finds saved answers. None: duplicates are
             sent too.
         cache: Keeps answers across runs; None if there is none.
@@ -89,6 +90,7 @@ class RunBase:
     observers: Sequence[Observer] = ()
     recorders: Sequence[RunRecorder] = ()
     spending: Spending | None = None
+    count_earlier: Callable[[Spending], Awaitable[None]] | None = None
     duplicates: Callable[[FindSaved | None], Duplicates] | None = None
     cache: AnswerCache | None = None
     stop: Stop = field(default_factory=Stop)
@@ -140,6 +142,8 @@ class RunBase:
         if spending is None or not await DISK.run(lambda: spending.prepare(is_batch=executor.is_batch)):
             return None
         stats.cost = spending.total
+        if self.count_earlier is not None:
+            await self.count_earlier(spending)
         return spending
 
     def new_duplicates(

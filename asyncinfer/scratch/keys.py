@@ -5,6 +5,7 @@ The parameter classes and the engines declare which settings those are; see `con
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from asyncinfer.types.content import FILE_PATHS, ContentItem
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import read_file
 from asyncinfer.types.message import Message
+
+_ROW_ID = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,8}))?", re.ASCII)
 
 
 class RowKeys:
@@ -91,6 +94,12 @@ class RowKeysMaker(Protocol):
 def row_id(key: bytes, n: int) -> str:
     """The conversation id of a row that has none in the input: its key, and `n` for an occurrence after the first."""
     return f"{key.hex()}-{n}" if n else key.hex()
+
+
+def identity_of(row_id: object) -> tuple[bytes, int] | None:
+    """The key and the occurrence in the identity of a row, as `row_id` writes it; None if it is something else."""
+    found = _ROW_ID.fullmatch(row_id) if isinstance(row_id, str) else None
+    return (bytes.fromhex(found[1]), int(found[2] or 0)) if found is not None else None
 
 
 def _add_message(update: Any, message: Message) -> None:

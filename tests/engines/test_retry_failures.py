@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from asyncinfer import ConfigError, InferenceConfig, RunInterruptedError, Stop
+from asyncinfer import (
+    ConfigError,
+    Conversation,
+    InferenceConfig,
+    InferenceFailedError,
+    InputError,
+    RunInterruptedError,
+    ScratchError,
+    SpendingLimitError,
+    Stop,
+)
+from asyncinfer.run.retried_rows import RetriedRows
 from asyncinfer.scratch import disk
 from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
 
@@ -18,6 +29,10 @@ def rejecting(*numbers: int) -> Callable[[str, int], None]:
             raise rejection()
 
     return script
+
+
+def refuse() -> None:
+    raise rejection()
 
 
 def job(folder: Path, **more: object) -> InferenceConfig:
@@ -161,3 +176,245 @@ async def test_duplicates_keep_their_answers(tmp_path: Path) -> None:
     await FakeEngine(script, workers=1).arun(job(tmp_path))
     await FakeEngine().arun(job(tmp_path, retry_failures=True))
     assert len(read_jsonl(tmp_path / "out.jsonl")) == 3
+
+
+def failures(folder: Path) -> Path:
+    return folder / "out.jsonl.failures.jsonl"
+
+
+async def test_rows_without_ids_keep_their_identity_among_duplicates(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", [question("same") for _ in range(4)])
+    failing = iter([False, True, False, True])
+
+    def script(*_: object) -> None:
+        if next(failing, False):
+            raise rejection()
+
+    both = job(tmp_path, deduplicate=False)
+    await FakeEngine(script, workers=1).arun(both)
+    await FakeEngine().arun(both.model_copy(update={"retry_failures": True}))
+    rows = read_jsonl(tmp_path / "out.jsonl")
+    key = rows[0]["metadata"]["row_key"]
+    assert [row["metadata"]["row_key"] for row in rows] == [key, f"{key}-1", f"{key}-2", f"{key}-3"]
+    assert [row["conversation_id"] for row in rows] == [key, f"{key}-1", f"{key}-2", f"{key}-3"]
+    engine = FakeEngine()
+    await engine.arun(both.model_copy(update={"reuse_output": True}))
+    assert not engine.asked
+
+
+class TestEditedFile:
+    async def test_corrected_duplicate_gets_an_identity_of_its_own(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "in.jsonl", [question("same"), question("same"), question("other")])
+        failing = iter([False, True])
+        both = job(tmp_path, deduplicate=False)
+        await FakeEngine(lambda *_: refuse() if next(failing, False) else None, workers=1).arun(both)
+        failures(tmp_path).write_text(failures(tmp_path).read_text().replace("same", "better"))
+        await FakeEngine().arun(both.model_copy(update={"retry_failures": True}))
+        write_jsonl(tmp_path / "in.jsonl", [question("same"), question("better"), question("other")])
+        engine = FakeEngine()
+        await engine.arun(both.model_copy(update={"reuse_output": True}))
+        assert not engine.asked
+
+    async def test_removed_rows_are_left_out_and_the_others_get_their_places(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 1, 3, 7)
+        lines = failures(tmp_path).read_text().splitlines(keepends=True)
+        failures(tmp_path).write_text(lines[2])
+        await FakeEngine().arun(config)
+        assert ids(tmp_path / "out.jsonl") == ["q0", "q2", "q4", "q5", "q6", "q7", "q8", "q9"]
+
+    async def test_rows_in_another_order_get_their_places(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 1, 3, 7, 8)
+        lines = failures(tmp_path).read_text().splitlines(keepends=True)
+        failures(tmp_path).write_text("".join(lines[::-1]))
+        await FakeEngine(rejecting(7)).arun(config)
+        assert ids(tmp_path / "out.jsonl") == ["q0", "q1", "q2", "q3", "q4", "q5", "q6", "q8", "q9"]
+        await FakeEngine().arun(config)
+        assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+    async def test_other_order_and_limit(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 1, 3, 7, 8)
+        lines = failures(tmp_path).read_text().splitlines(keepends=True)
+        failures(tmp_path).write_text("\n\n".join(lines[::-1]))
+        await FakeEngine().arun(config.model_copy(update={"limit": 2}))
+        assert ids(tmp_path / "out.jsonl") == ["q0", "q2", "q4", "q5", "q6", "q7", "q8", "q9"]
+        assert ids(failures(tmp_path)) == ["q1", "q3"]
+        await FakeEngine().arun(config)
+        assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+    @pytest.mark.parametrize(
+        ("broken", "why"),
+        [
+            ('{"messages": [{"role": "user", "content": "a"}]}', "they say where its answer belongs"),
+            ('{"messages": []', "not valid JSON"),
+            ("[]", "they say where its answer belongs"),
+            ('{"messages": [], "metadata": {"failure": {"row": "2", "answered": 7}}}', "where its answer belongs"),
+        ],
+    )
+    async def test_row_that_lost_its_place_is_an_error_that_names_the_line(
+        self, broken: str, why: str, tmp_path: Path
+    ) -> None:
+        config = await run_first(tmp_path, 1, 3, 7)
+        lines = failures(tmp_path).read_text().splitlines()
+        failures(tmp_path).write_text("\n".join([lines[0], broken, lines[2]]))
+        before = (tmp_path / "out.jsonl").read_bytes()
+        engine = FakeEngine()
+        with pytest.raises(InputError, match=rf"(?s)nothing was run.*line 2: .*{why}"):
+            await engine.arun(config)
+        assert not engine.asked
+        assert (tmp_path / "out.jsonl").read_bytes() == before
+
+    async def test_row_that_occurs_twice_is_an_error(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 1)
+        failures(tmp_path).write_text(failures(tmp_path).read_text() * 2)
+        with pytest.raises(InputError, match="line 2: it has the same row, 1, as line 1"):
+            await FakeEngine().arun(config)
+
+    @pytest.mark.parametrize("content", ["", "\n \n"])
+    async def test_empty_file_is_an_error(self, content: str, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 1)
+        failures(tmp_path).write_text(content)
+        with pytest.raises(InputError, match="there are no conversations in it"):
+            await FakeEngine().arun(config)
+
+    async def test_folder_in_place_of_the_file_is_an_error(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path)
+        failures(tmp_path).mkdir()
+        with pytest.raises(ScratchError, match="failures.jsonl"):
+            await FakeEngine().arun(config)
+
+
+class TestOutputOfAnotherRun:
+    """Answers are merged only into the output of the run whose rows had failed."""
+
+    async def test_interrupted_run_keeps_its_saved_rows(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "in.jsonl", questions(10))
+        stop = Stop(grace=0)
+
+        def script(text: str, _: int) -> None:
+            if text == "question 1":
+                raise rejection()
+            if text == "question 5":
+                stop.request()
+
+        engine = FakeEngine(script, workers=1)
+        with pytest.raises(RunInterruptedError):
+            await engine.arun(job(tmp_path), stop=stop)
+        assert ids(failures(tmp_path)) == ["q1"]
+        saved = (tmp_path / "scratch" / "out.jsonl").read_bytes()
+        with pytest.raises(ConfigError, match="was interrupted.*Run the same again without retry_failures"):
+            await FakeEngine().arun(job(tmp_path, retry_failures=True))
+        assert (tmp_path / "scratch" / "out.jsonl").read_bytes() == saved
+        again = FakeEngine()
+        await again.arun(job(tmp_path))
+        assert "question 0" not in again.asked
+        assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+    async def test_call_that_raised_has_written_no_output(self, tmp_path: Path) -> None:
+        config = InferenceConfig(output_path=tmp_path / "out.jsonl")
+        with pytest.raises(InferenceFailedError):
+            await FakeEngine(rejecting(1)).ainfer(questions(4), config)
+        with pytest.raises(ConfigError, match="has not written its output"):
+            await FakeEngine().arun(job(tmp_path, retry_failures=True))
+        engine = FakeEngine()
+        await engine.ainfer(questions(4), config)
+        assert set(engine.asked) == {"question 1"}
+
+    async def test_older_output_is_not_mixed_with_new_answers(self, tmp_path: Path) -> None:
+        await run_first(tmp_path, rows=3)
+        other = job(tmp_path, generation={"seed": 7})
+        await FakeEngine(rejecting(0, 1, 2)).arun(other)
+        with pytest.raises(ConfigError, match=r"out.jsonl has 3 rows, but the run that wrote .* had 0 answers"):
+            await FakeEngine().arun(other.model_copy(update={"retry_failures": True}))
+        assert len(read_jsonl(tmp_path / "out.jsonl")) == 3
+
+    async def test_output_that_is_gone_is_an_error(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 2)
+        (tmp_path / "out.jsonl").unlink()
+        with pytest.raises(ConfigError, match="has 0 rows"):
+            await FakeEngine().arun(config)
+        await FakeEngine().arun(job(tmp_path))
+        assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+    async def test_saved_rows_of_a_later_run_are_kept(self, tmp_path: Path) -> None:
+        config, stop = await run_first(tmp_path, 2), Stop(grace=0)
+        write_jsonl(tmp_path / "in.jsonl", questions(20))
+        old = failures(tmp_path).read_bytes()
+        engine = FakeEngine(lambda text, _: stop.request() if text == "question 15" else None, workers=1)
+        with pytest.raises(RunInterruptedError):
+            await engine.arun(job(tmp_path), stop=stop)
+        failures(tmp_path).write_bytes(old)  # As if the run had been killed.
+        await FakeEngine().arun(config)
+        again = FakeEngine()
+        await again.arun(job(tmp_path, reuse_output=True))
+        assert 0 < len(again.asked) < 7
+        assert len(read_jsonl(tmp_path / "out.jsonl")) == 20
+
+
+async def test_retry_that_was_killed_before_the_merge_sends_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = await run_first(tmp_path, 2, 5)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RetriedRows, "match", killed)
+        with pytest.raises(Killed):
+            await FakeEngine().arun(config)
+    engine = FakeEngine()
+    summary = await engine.arun(config)
+    assert not engine.asked
+    assert (summary.completed, summary.failed) == (2, 0)
+    assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+
+async def test_limit_on_tokens_counts_the_first_run(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 0, 1)
+    spent = 8 * 7
+    settings = {"generation": {"max_new_tokens": 10}, "retry_failures": True}
+    limited = InferenceConfig.model_validate({**config.model_dump(exclude_unset=True), **settings, "max_tokens": 400})
+    await FakeEngine(rejecting(0, 1)).arun(limited.model_copy(update={"max_tokens": spent + 800}))
+    with pytest.raises(SpendingLimitError):
+        await FakeEngine().arun(limited.model_copy(update={"max_tokens": spent + 300}))
+
+
+@pytest.mark.parametrize("setting", ["progress_path", "report_path"])
+async def test_output_is_no_other_file_of_the_retry(setting: str, tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 2)
+    with pytest.raises(ConfigError, match=f"{setting} and output_path are the same file"):
+        await FakeEngine().arun(config.model_copy(update={setting: config.output_path}))
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 9
+
+
+async def test_retry_is_estimated_by_its_own_rows(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 2, 3, 4, 5)
+    engine = FakeEngine()
+    estimate = await engine.aestimate(None, config, rows=2)
+    assert (estimate.rows, estimate.left, estimate.sample) == (4, 2, 2)
+    await engine.arun(config)
+    assert engine.asked.total() == 4
+    assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+
+class TestOtherMethods:
+    """Only `arun` and `aestimate` try failed rows again. Other methods say so."""
+
+    async def test_methods_for_many_rows_refuse_it(self) -> None:
+        engine, config = FakeEngine(), InferenceConfig(retry_failures=True)
+        with pytest.raises(ConfigError, match=r"retry_failures: only arun .*call arun\(config\)"):
+            await engine.ainfer(questions(1), config)
+        with pytest.raises(ConfigError, match="call arun"):
+            await engine.ainfer(questions(2), config)
+        with pytest.raises(ConfigError, match="call arun"):
+            await engine.ainfer_partial(questions(2), config)
+        with pytest.raises(ConfigError, match="call arun"):
+            [outcome async for outcome in engine.ainfer_iter(questions(2), config)]
+        assert not engine.asked
+
+    async def test_single_calls_ignore_it_as_all_settings_of_runs(self) -> None:
+        answered = await FakeEngine().agenerate("a", InferenceConfig(retry_failures=True))
+        assert isinstance(answered, Conversation)

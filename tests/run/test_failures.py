@@ -55,12 +55,16 @@ class TestFile:
         assert summary.failures_path == file
         assert texts(file) == ["question 1", "question 4"]
         assert read_jsonl(file)[0]["conversation_id"] == "q1"
-        assert read_jsonl(file)[0]["metadata"]["failure"] == {
+        failure = read_jsonl(file)[0]["metadata"]["failure"]
+        assert len(failure.pop("row_key")) == 32
+        assert failure == {
             "row": 1,
             "error_message": "bad request",
             "error_type": "api_status",
             "status_code": 400,
             "is_retryable": False,
+            "answered_before": 1,
+            "answered": 4,
         }
         assert texts(Path(str(config.output_path))) == ["question 0", "question 2", "question 3", "question 5"]
 

@@ -1,0 +1,135 @@
+"""Reads from the file of failed rows where the answer to each of them belongs in the output."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json
+
+from asyncinfer.errors import ConfigError
+from asyncinfer.run.input import InvalidRows
+from asyncinfer.scratch.finished import ROW_KEY
+from asyncinfer.scratch.indexed_lines import IndexedLines
+from asyncinfer.scratch.keys import identity_of
+from asyncinfer.types.answer import FAILURE
+
+_EVERY = 64  # lines
+_LOST = (
+    'metadata["failure"] must have row, answered_before and answered, as the run has written them: they say where its '
+    "answer belongs"
+)
+
+
+class Place(NamedTuple):
+    """Where the answer to a failed row belongs.
+
+    Args:
+        row: The place of the row in the input.
+        before: How many rows before it are in the output.
+        answered: How many rows the output has.
+        identity: The key of the row, and how many rows before it have the same key; None if it has none.
+    """
+
+    row: int
+    before: int
+    answered: int
+    identity: tuple[bytes, int] | None = None
+
+
+class FailedPlaces:
+    """The place of each row in a file of failed rows, whose lines may have been removed, corrected or moved.
+
+    Attributes:
+        answered: How many rows the output has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows, self._before = array("Q"), array("Q")
+        self._identities: list[tuple[bytes, int] | None] = []
+        self.answered = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> Place:
+        """The place of the row in this line."""
+        return Place(self._rows[number], self._before[number], self.answered, self._identities[number])
+
+    def in_order(self) -> list[int]:
+        """The numbers of the lines, in the order of the input."""
+        return sorted(range(len(self)), key=self._rows.__getitem__)
+
+    def read(self) -> Generator[None]:
+        """Read the file. Blocks; yields every 64 lines.
+
+        Raises:
+            ConfigError: The run that wrote the file has not written its output.
+            InputError: Lines do not say where their answers belong.
+            OSError: The file cannot be read.
+        """
+        problems = InvalidRows(self._path.name)
+        numbers: dict[int, int] = {}
+        with closing(IndexedLines(self._path)) as lines:
+            yield from lines.index()
+            for number in range(len(lines)):
+                failure = _failure_in(lines[number])
+                if number == 0 and isinstance(failure, Mapping) and "row" in failure and "answered" not in failure:
+                    raise self._interrupted()
+                place = _place_in(failure)
+                if isinstance(place, str):
+                    problems.add(number + 1, number, place)
+                elif (other := numbers.setdefault(place.row, number)) != number:
+                    problems.add(number + 1, number, f"it has the same row, {place.row}, as line {other + 1}")
+                elif len(self) and place.answered != self.answered:
+                    problems.add(number + 1, number, 'metadata["failure"] is that of another run')
+                else:
+                    self._add(place)
+                if number % _EVERY == 0:
+                    yield
+        if problems:
+            raise problems.error()
+
+    def _add(self, place: Place) -> None:
+        self.answered = place.answered
+        self._rows.append(place.row)
+        self._before.append(place.before)
+        self._identities.append(place.identity)
+
+    def _interrupted(self) -> ConfigError:
+        return ConfigError(
+            f"retry_failures: the run that wrote {self._path} was interrupted, or raised an error for the failed rows, "
+            "and has not written its output. Run the same again without retry_failures: that also tries the failed "
+            "rows again, and sends no saved row"
+        )
+
+
+def _failure_in(line: bytes) -> Mapping[str, Any] | str:
+    """The failure in a line, or why there is none."""
+    try:
+        row: Any = from_json(line)
+    except ValueError as error:
+        return f"not valid JSON: {error}"
+    metadata = cast(Mapping[str, Any], row).get("metadata") if isinstance(row, dict) else None
+    failure = cast(Mapping[str, Any], metadata).get(FAILURE) if isinstance(metadata, dict) else None
+    return cast(Mapping[str, Any], failure) if isinstance(failure, dict) else _LOST
+
+
+def _place_in(failure: Mapping[str, Any] | str) -> Place | str:
+    if isinstance(failure, str):
+        return failure
+    row, before, answered = (_count(failure.get(name)) for name in ("row", "answered_before", "answered"))
+    if row is None or before is None or answered is None or before > answered:
+        return _LOST
+    return Place(row, before, answered, identity_of(failure.get(ROW_KEY)))
+
+
+def _count(value: object) -> int | None:
+    """The value, if it can be a number of rows."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32:
+        return value
+    return None
