@@ -31,19 +31,26 @@ async def run_estimate(config: InferenceConfig, rows: int) -> int:
     if is_json():
         say(f"estimate for {estimate.left} rows", estimate=asdict(estimate))
     else:
-        lines = [*_lines(estimate)]
+        lines = [*_lines(estimate, config.output_path)]
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
             say(f"{name:<{width}}  {value}")
-        say(_METHOD)
+        if estimate.left:
+            say(_METHOD)
     show_failures(estimate.failures, len(estimate.failures))
     return SOME_FAILED if estimate.failures else 0
 
 
-def _lines(estimate: Estimate) -> Iterator[tuple[str, str]]:
-    paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
-    yield "pilot", f"{estimate.sample} rows answered{paid}; their answers are saved"
+def _lines(estimate: Estimate, output: str | None) -> Iterator[tuple[str, str]]:
+    yield "pilot", _pilot(estimate)
+    if not estimate.left:
+        yield "rows left", f"0 of {estimate.rows:,}: the job is finished"
+        return
     yield "rows left", f"{estimate.left:,} of {estimate.rows:,}"
+    if estimate.sent_again:
+        is_finished = estimate.sent_again == estimate.left
+        what = "all of them: the job is finished" if is_finished else f"{estimate.sent_again:,} of them"
+        yield "answered", f"{what}. The answers are in {output}; without --reuse, a run sends these rows again"
     if estimate.prompt_tokens is None or estimate.completion_tokens is None:
         yield "estimate", "none: no answer of the pilot says how many tokens it used"
         return
@@ -58,6 +65,16 @@ def _lines(estimate: Estimate) -> Iterator[tuple[str, str]]:
         yield "time", _range(estimate.seconds, duration)
     else:
         yield "time", "unknown: the rows of the pilot were answered earlier"
+
+
+def _pilot(estimate: Estimate) -> str:
+    now = estimate.sample - estimate.earlier
+    paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
+    if not estimate.earlier:
+        return f"{now} rows answered{paid}; their answers are saved"
+    if not now:
+        return f"{estimate.earlier} rows that were answered before; nothing was sent"
+    return f"{now} rows answered{paid}; their answers are saved. Answered before: {estimate.earlier}"
 
 
 def _range(value: Interval, text: Callable[[float], str]) -> str:

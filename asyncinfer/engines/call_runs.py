@@ -112,6 +112,7 @@ class CallRuns(EngineCore):
             partial=call.partial,
             restored=access.restored,
             reuse_output=config.reuse_output,
+            limit=config.limit if call.retry is None else None,
             relax_gc=call.relax_gc,
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,

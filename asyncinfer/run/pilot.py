@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.run.events import RowFinished, RunEvent
@@ -38,22 +39,29 @@ class Pilot:
     """The rows of a pilot, and what they show.
 
     Args:
+        statuses: The rows whose answers are saved, and those whose answers are in the output of an earlier run.
         size: How many rows to choose.
-        deduplicates: Of duplicate rows, only the first one is sent.
+        duplicates: The rows that are not sent, because they get the answers of others.
+        reuses_output: The job does not send the rows whose answers are in the output.
 
     Attributes:
         chosen: The rows of the pilot.
+        in_output: Those of them whose answers are in the output.
     """
 
-    def __init__(self, rows: ValidatedInput, statuses: RowStatusTable, size: int, *, deduplicates: bool) -> None:
-        self._rows, self._statuses = rows, statuses
-        skips_duplicates = deduplicates and rows.has_duplicates
-        self._sent = [
-            row
-            for row in range(len(rows))
-            if row not in rows.rejected and not (skips_duplicates and rows.identity(row)[1])
-        ]
+    def __init__(
+        self,
+        rows: ValidatedInput,
+        statuses: RowStatusTable,
+        size: int,
+        *,
+        duplicates: Collection[int] = (),
+        reuses_output: bool = False,
+    ) -> None:
+        self._rows, self._statuses, self._reuses_output = rows, statuses, reuses_output
+        self._sent = [row for row in range(len(rows)) if row not in rows.rejected and row not in duplicates]
         self.chosen = frozenset(random.Random(_SEED).sample(self._sent, min(size, len(self._sent))))
+        self.in_output = frozenset(row for row in self.chosen if statuses.reused(row))
         self._prompts, self._answers, self._costs = list[float](), list[float](), list[float | None]()
         self._seconds: list[float] = []
         self._failures: list[tuple[int, FailureDetail]] = []
@@ -79,22 +87,29 @@ class Pilot:
 
     def estimate(self, pace: Pace, paid: RunCost | None) -> Estimate:
         """What the rows will take that have no answer yet."""
-        left = sum(not self._statuses.saved(row) for row in self._sent)
-        if not self._prompts:
-            return Estimate(len(self._rows), left, self._answered, paid=paid, failures=self._failures)
-        prompts = estimated_total(self._prompts, left)
-        answers = estimated_total(self._answers, left, pace.most_tokens or float("inf"))
-        costs = [cost for cost in self._costs if cost is not None]
-        return Estimate(
+        statuses = self._statuses
+        again = 0 if self._reuses_output else sum(map(statuses.reused, self._sent))
+        left = again + sum(not statuses.saved(row) for row in self._sent)
+        counts = Estimate(
             len(self._rows),
             left,
             self._answered,
-            prompts,
-            answers,
-            estimated_total(costs, left) if len(costs) == len(self._costs) else None,
-            self._time(pace, left, prompts, answers),
-            paid,
-            self._failures,
+            paid=paid,
+            failures=self._failures,
+            earlier=self._answered - len(self._seconds),
+            sent_again=again,
+        )
+        if not self._prompts:
+            return counts
+        prompts = estimated_total(self._prompts, left)
+        answers = estimated_total(self._answers, left, pace.most_tokens or float("inf"))
+        costs = [cost for cost in self._costs if cost is not None]
+        return replace(
+            counts,
+            prompt_tokens=prompts,
+            completion_tokens=answers,
+            cost=estimated_total(costs, left) if len(costs) == len(self._costs) else None,
+            seconds=self._time(pace, left, prompts, answers),
         )
 
     def _time(self, pace: Pace, left: int, prompts: Interval, answers: Interval) -> Interval | None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, suppress
+from itertools import islice
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_own_task, in_slices
+from asyncinfer.run.active_run import ActiveRun
+from asyncinfer.run.duplicates import Duplicates
 from asyncinfer.run.early_end import ended_early
 from asyncinfer.run.events import Events
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.pilot import Pace, Pilot
-from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.reader import InputReader
+from asyncinfer.run.rows import Row
 from asyncinfer.run.run_base import RunBase
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.stats import RunStats
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.estimates import Estimate
+
+_EVERY = 64  # rows
 
 
 @in_own_task
@@ -46,18 +53,20 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
     await DISK.run(check_paths, source.path, run.output_path, None)
     stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, partial=run.partial)
     await in_slices(rows.validate_input())
-    # The pilot does not replace the output, so there is no warning about answers in it.
-    output_path = run.output_path if run.reuse_output else None
-    previous = PreviousOutput(output_path, reuse=run.reuse_output, layout=run.layout)
     events = Events([stats.observe, *run.observers])
-    async with run.opened(stats, events, previous, rows) as active:
-        await run.find_answered(active, rows)
-        pilot = Pilot(rows, active.statuses, size, deduplicates=run.duplicates is not None)
+    async with run.opened(stats, events, run.previous_output(), rows) as active:
+        await run.find_answered(active, rows, is_pilot=True)
+        duplicates = set[int]()
+        if run.duplicates is not None and rows.has_duplicates:
+            await in_slices(_add_duplicates(source, rows, run.duplicates(None), duplicates))
+        pilot = Pilot(rows, active.statuses, size, duplicates=duplicates, reuses_output=run.reuse_output)
         events.subscribe(pilot.observe)
-        stats.begin(len(pilot.chosen))
+        await in_slices(_read_output(pilot, active))
+        asked = pilot.chosen - pilot.in_output
+        stats.begin(len(asked))
         flow = RowFlow(active, pilot.outcome, cache=run.cache)
         saved_answers = run.saved_answers(active)
-        reader = InputReader(source, rows, active.statuses, saved_answers, deliver_saved=True, only=pilot.chosen)
+        reader = InputReader(source, rows, active.statuses, saved_answers, deliver_saved=True, only=asked)
         async with run.reported(active, None):
             with closing(reader):
                 await flow.run(reader, run.stop)
@@ -66,3 +75,24 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
             if stats.completed + stats.failed != stats.total:
                 raise ended_early(flow, active)
     return pilot.estimate(pace, stats.cost())
+
+
+def _add_duplicates(source: Source, rows: ValidatedInput, duplicates: Duplicates, found: set[int]) -> Generator[None]:
+    """Find the rows that get the answers of others. Blocks; yields every 64 rows."""
+    with closing(source.items()) as items:
+        for index, item in enumerate(islice(items, len(rows))):
+            row = Row(index, *rows.identity(index), item.checksum, item.size, item)
+            if index not in rows.rejected and duplicates.may_be_duplicate(row):
+                found.add(index)
+            if index % _EVERY == 0:
+                yield
+
+
+def _read_output(pilot: Pilot, active: ActiveRun) -> Generator[None]:
+    """Let the pilot see the answers in the output of an earlier run. Blocks; yields after each."""
+    output = active.previous.output
+    for row in sorted(pilot.in_output):
+        assert output is not None, "it has answers"
+        with suppress(ValueError):  # The line was edited.
+            pilot.outcome(row, Conversation.from_json(output.read(*active.statuses.span(row))))
+        yield

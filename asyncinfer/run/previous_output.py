@@ -28,9 +28,13 @@ class PreviousOutput:
 
     With `reuse`, rows take their answers from there. Without it, a warning is logged before such rows are sent again.
     Answers can be found only in plain JSONL files of conversations.
+
+    Args:
+        limit: The most rows of this run, as the user has set it. A run of some rows for a trial must not replace the
+            answers to more rows.
     """
 
-    def __init__(self, path: Path | None, *, reuse: bool, layout: OutputLayout) -> None:
+    def __init__(self, path: Path | None, *, reuse: bool, layout: OutputLayout, limit: int | None = None) -> None:
         if reuse and path is None:
             raise ConfigError("reuse_output: set output_path too; the answers are taken from that file")
         if reuse and not layout.is_plain:
@@ -38,7 +42,7 @@ class PreviousOutput:
                 f"reuse_output: {path} does not hold what identifies a row; answers can be taken only from an "
                 "uncompressed JSONL file of conversations. Leave reuse_output out to send all rows"
             )
-        self._path, self._reuse, self._layout = path, reuse, layout
+        self._path, self._reuse, self._layout, self._limit = path, reuse, layout, limit
         self.output: FinishedOutput | None = None
         self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
 
@@ -62,7 +66,7 @@ class PreviousOutput:
         """Find the rows whose answer is in the output but not in the scratch file. Blocks; yields every 64 lines.
 
         Raises:
-            ConfigError: As in `opened`.
+            ConfigError: As in `opened`, or the output has answers to more rows than the limit allows.
         """
         count, others, known, counted = 0, 0, 0, (-1, 0)
         for number, (row, span) in enumerate(self._matches(rows)):
@@ -77,12 +81,25 @@ class PreviousOutput:
                     statuses.reuse(row, *span)
             if number % _EVERY == 0:
                 yield
+        self._check_limit(count + others + known)
         if count and not self._reuse:
             self._warn_of_answers(f"answers to {count} of these {len(rows)} rows")
         if others:
             self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
         if not (count or others or known):
             self._warn_of_foreign_content()
+
+    def mark_rows(self, rows: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
+        """As `find_rows`, but always let rows take their answers from the output. Warns only if it cannot be read."""
+        if not self._layout.is_plain and self.output is not None and self.output.size:
+            log.warning(
+                "%s exists already. Its answers cannot be read back: the rows of the pilot are sent", self._path
+            )
+        for number, (row, span) in enumerate(self._matches(rows)):
+            if row is not None and not statuses.saved(row):
+                statuses.reuse(row, *span)
+            if number % _EVERY == 0:
+                yield
 
     def _warn_of_foreign_content(self) -> None:
         """Warn if the file has content, but no answers of a run."""
@@ -94,6 +111,13 @@ class PreviousOutput:
             )
         elif self.output is not None and self.output.size:
             self._warn_of_loss("content that is not from a run")
+
+    def _check_limit(self, answers: int) -> None:
+        if self._limit is not None and answers > self._limit:
+            raise ConfigError(
+                f"limit: {self._path} has {answers} answers, and this run would replace them with at most "
+                f"{self._limit}. Choose another output_path for a run with a limit, or move the file away"
+            )
 
     def _warn_of_loss(self, what: str) -> None:
         log.warning(
@@ -109,6 +133,7 @@ class PreviousOutput:
             self._spans.setdefault(identity, span)
             if number % _EVERY == 0:
                 yield
+        self._check_limit(len(self._spans))
         if self._spans and self._reuse:
             self._warn_of_loss(f"{len(self._spans)} answer(s), perhaps also to rows that do not come again")
         if not self._spans:

@@ -57,6 +57,7 @@ class RunBase:
         keep: The columns of the input that an output of rows has; None: all.
         answer_shape: What the answers are, for an output of rows; None if they are text.
         reuse_output: Take answers from an existing file at `output_path`.
+        limit: The most rows of the run, as the user has set it; None: all.
         relax_gc: Let Python collect garbage less often during the run.
         observers: Get every event of the run.
         recorders: Observers that also see the start and the end of the run.
@@ -84,6 +85,7 @@ class RunBase:
     partial: bool = True
     restored: Callable[[Conversation], Conversation] | None = None
     reuse_output: bool = False
+    limit: int | None = None
     relax_gc: bool = False
     release_idle: Callable[[], None] = _nothing
     problems: Problems = one_endpoint
@@ -107,7 +109,7 @@ class RunBase:
 
     def previous_output(self) -> PreviousOutput:
         """The answers in an existing output."""
-        return PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout)
+        return PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout, limit=self.limit)
 
     @asynccontextmanager
     async def opened(
@@ -187,8 +189,13 @@ class RunBase:
             return None
         return SavedAnswers(active.statuses, active.scratch, active.previous.output, self.restored)
 
-    async def find_answered(self, active: ActiveRun, rows: ValidatedInput) -> ResumeMatcher | None:
+    async def find_answered(
+        self, active: ActiveRun, rows: ValidatedInput, *, is_pilot: bool = False
+    ) -> ResumeMatcher | None:
         """Find the rows that earlier runs have answered. Returns what matched them; None for a run that is not saved.
+
+        Args:
+            is_pilot: The run does not write the output, and takes every answer that is there.
 
         Raises:
             ConfigError: The answers in the output should be reused, and the file cannot be read.
@@ -196,7 +203,8 @@ class RunBase:
         if active.scratch is None:
             return None
         matcher = await self._match_saved(active.scratch, rows, active.statuses)
-        await in_slices(active.previous.find_rows(rows, active.statuses))
+        find = active.previous.mark_rows if is_pilot else active.previous.find_rows
+        await in_slices(find(rows, active.statuses))
         await count_saved(active.spending, active.scratch, active.statuses.all_spans())
         return matcher
 

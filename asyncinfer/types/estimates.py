@@ -73,8 +73,7 @@ class Estimate(ShortRepr):
 
     Args:
         rows: The number of rows of the job.
-        left: The number of rows that are still to be sent. Rows with saved answers and copies of other rows are not
-            among them.
+        left: The number of rows that are still to be sent. Rows with saved answers and duplicates are not among them.
         sample: The number of rows of the pilot that are answered. Their answers are saved.
         prompt_tokens: The tokens of the prompts of the rows that are left; None if no row of the pilot shows it.
         completion_tokens: The tokens of their answers.
@@ -83,6 +82,9 @@ class Estimate(ShortRepr):
             row of the pilot was sent now.
         paid: What the pilot cost; None if it cost nothing.
         failures: The failed rows of the pilot.
+        earlier: How many rows of `sample` were answered before. Nothing was sent for them.
+        sent_again: How many rows of `left` have an answer in the output of an earlier run. With `reuse_output`, they
+            are not sent again, and are not among the rows that are left.
     """
 
     rows: int
@@ -94,3 +96,5 @@ class Estimate(ShortRepr):
     seconds: Interval | None = None
     paid: RunCost | None = None
     failures: list[tuple[int, FailureDetail]] = field(default_factory=list[tuple[int, FailureDetail]])
+    earlier: int = 0
+    sent_again: int = 0

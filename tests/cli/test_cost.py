@@ -51,3 +51,16 @@ def test_estimate_answers_a_few_rows_and_says_what_the_others_take(job: Job) -> 
     assert "Student's t" in done.err
     assert job.run(*PRICES).code == 0
     assert len(job.requests()) == 10
+
+
+def test_estimate_of_a_finished_job_sends_nothing_and_says_so(job: Job) -> None:
+    assert job.run(*PRICES).code == 0
+    done = job.run(*PRICES, "--estimate", "4")
+    assert done.code == 0, done.err
+    assert len(job.requests()) == 10
+    assert "pilot       4 rows that were answered before; nothing was sent" in done.err
+    assert f"answered    all of them: the job is finished. The answers are in {job.output}; without --reuse" in done.err
+    assert "cost        about $0.00011" in done.err
+    reused = job.run(*PRICES, "--estimate", "4", "--reuse")
+    assert "rows left  0 of 10: the job is finished" in reused.err
+    assert "Student's t" not in reused.err

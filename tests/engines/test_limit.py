@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import ConfigError, Conversation, InferenceConfig
-from tests.fakes import FakeEngine, question, questions, write_jsonl
+from tests.fakes import FakeEngine, question, questions, read_jsonl, write_jsonl
 
 
 async def test_first_rows_of_a_list_are_answered() -> None:
@@ -53,3 +53,26 @@ async def test_no_item_after_the_first_rows_is_read() -> None:
 def test_limit_of_zero_is_an_error() -> None:
     with pytest.raises(ConfigError, match="limit"):
         InferenceConfig(limit=0)
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_trial_does_not_replace_the_answers_to_more_rows(reuse: bool, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "in.jsonl", questions(10))
+    job = InferenceConfig(input_path=rows, output_path=tmp_path / "out.jsonl", reuse_output=reuse)
+    await FakeEngine().arun(job)
+    before, engine = (tmp_path / "out.jsonl").read_bytes(), FakeEngine()
+    with pytest.raises(ConfigError, match=r"limit: .*out.jsonl has 10 answers.*at most 4.*another output_path"):
+        await engine.arun(job.model_copy(update={"limit": 4}))
+    with pytest.raises(ConfigError, match=r"limit: .*out.jsonl has 10 answers"):
+        async for _ in engine.ainfer_iter(questions(10), InferenceConfig(output_path=tmp_path / "out.jsonl", limit=4)):
+            pass
+    assert not engine.asked
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+async def test_trial_replaces_the_output_of_an_earlier_trial(tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "in.jsonl", questions(10))
+    job = InferenceConfig(input_path=rows, output_path=tmp_path / "out.jsonl", limit=4)
+    await FakeEngine().arun(job)
+    await FakeEngine(model="other").arun(job.model_copy(update={"limit": 5}))
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 5

@@ -168,3 +168,75 @@ def test_quantiles_continue_those_of_the_table() -> None:
     assert values == sorted(values, reverse=True)
     assert t_quantile(40) == pytest.approx(2.0211, abs=1e-3)
     assert t_quantile(10**6) == pytest.approx(statistics.NormalDist().inv_cdf(0.975), abs=1e-4)
+
+
+class TestAnsweredRows:
+    """Rows that are answered already are part of the pilot, and are not paid again."""
+
+    async def test_output_of_a_finished_job_is_the_pilot(self, tmp_path: Path) -> None:
+        engine, config = Varied(), job(tmp_path, questions(100))
+        await engine.arun(config)
+        output = (tmp_path / "out.jsonl").read_bytes()
+        estimate = await engine.aestimate(None, config, rows=10)
+        assert engine.asked.total() == 100
+        assert (estimate.rows, estimate.left, estimate.sent_again) == (100, 100, 100)
+        assert (estimate.sample, estimate.earlier) == (10, 10)
+        assert estimate.prompt_tokens == Interval(1000, 1000, 1000)
+        assert estimate.cost is not None
+        assert estimate.seconds is None
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+        assert (tmp_path / "out.jsonl").read_bytes() == output
+
+    async def test_nothing_is_left_of_a_finished_job_whose_output_is_reused(self, tmp_path: Path) -> None:
+        engine, config = Varied(), job(tmp_path, questions(30), reuse_output=True)
+        await engine.arun(config)
+        estimate = await engine.aestimate(None, config, rows=10)
+        assert engine.asked.total() == 30
+        assert (estimate.left, estimate.sent_again, estimate.earlier) == (0, 0, 10)
+        assert estimate.cost == Interval(0, 0, 0)
+
+    async def test_new_rows_of_a_finished_job_are_sent(self, tmp_path: Path) -> None:
+        engine = Varied()
+        await engine.arun(job(tmp_path, questions(30)))
+        estimate = await engine.aestimate(None, job(tmp_path, questions(60), reuse_output=True), rows=60)
+        assert engine.asked.total() == 60
+        assert (estimate.left, estimate.sample, estimate.earlier) == (0, 60, 30)
+
+    async def test_saved_rows_of_an_interrupted_job_are_counted_as_earlier(self, tmp_path: Path) -> None:
+        stop, config = Stop(grace=0), job(tmp_path, questions(40))
+        first = FakeEngine(lambda text, _: stop.request() if text == "question 20" else None, workers=1)
+        with pytest.raises(RunInterruptedError):
+            await first.arun(config, stop=stop)
+        engine = Varied()
+        estimate = await engine.aestimate(None, config, rows=40)
+        assert estimate.earlier == 40 - engine.asked.total()
+        assert 15 < estimate.earlier < 25
+        assert estimate.left == 0
+
+    async def test_output_that_cannot_be_read_back_is_named(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        engine, config = Varied(), job(tmp_path, questions(10), output_path=str(tmp_path / "out.csv"))
+        await engine.arun(config)
+        estimate = await engine.aestimate(None, config, rows=2)
+        assert (estimate.sample, estimate.earlier, engine.asked.total()) == (2, 0, 12)
+        assert "out.csv exists already. Its answers cannot be read back" in caplog.text
+
+    async def test_edited_output_is_no_part_of_the_pilot(self, tmp_path: Path) -> None:
+        engine, config = Varied(), job(tmp_path, questions(10))
+        await engine.arun(config)
+        output = tmp_path / "out.jsonl"
+        output.write_text(output.read_text().replace('"messages"', '"messages'))
+        estimate = await engine.aestimate(None, config, rows=10)
+        assert (estimate.sample, estimate.left) == (0, 10)
+
+
+async def test_duplicates_with_settings_of_their_own_are_left(tmp_path: Path) -> None:
+    rows = [
+        question("q 1"),
+        question("q 1"),
+        question("q 2", generation={"seed": 1}),
+        question("q 2", generation={"seed": 1}),
+    ]
+    estimate = await Varied().aestimate(None, job(tmp_path, rows), rows=1)
+    assert estimate.left == 2
