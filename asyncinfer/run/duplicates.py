@@ -25,6 +25,8 @@ _MOST_BYTES, _BYTES_PER_ROW = 64 << 20, 512
 # How many answers and failures are kept, and the longest answer that is, in characters.
 _MOST_KEPT, _LONGEST_KEPT = 1_000, 20_000
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
 FindSaved = Callable[[Row], Conversation | None]
 
 
@@ -121,10 +123,13 @@ def duplicate_completion(completion: Completion, key: bytes, n: int) -> Completi
 
 
 def with_own_objects(completion: Completion) -> Completion:
-    """A copy that shares no object with `completion` which a caller may change."""
+    """The answer for a further conversation: the two share no object that a caller may change."""
     message, metadata, parsed = completion.message, completion.metadata, completion.parsed
-    # A message is frozen, but not what it contains.
-    if not isinstance(message.content, str) or message.tool_calls is not None or message.model_extra:
+    # A message is frozen, but not what it contains. Each conversation has a mapping of metadata of its own.
+    is_plain = isinstance(message.content, str) and message.tool_calls is None and not message.model_extra
+    if is_plain and parsed is None and (metadata is None or _SCALARS.issuperset(map(type, metadata.values()))):
+        return completion
+    if not is_plain:
         message = message.model_copy(deep=True)
     return replace(completion, message=message, metadata=deepcopy(metadata), parsed=_copied(parsed))
 

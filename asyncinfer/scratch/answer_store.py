@@ -46,6 +46,8 @@ _WRITTEN_AT_ONCE = 0.1
 # SQLite accepts at least this many parameters in one statement.
 _PARAMETERS = 400
 _FILES = ("", "-wal", "-shm")
+# The files that were reported as not usable, and why.
+_reported = set[tuple[Path, str]]()
 
 
 class CacheInfo(NamedTuple):
@@ -130,8 +132,14 @@ class AnswerStore:
             except (sqlite3.Error, OSError) as error:
                 self.is_usable = False
                 self._close()
-                log.warning("%s: the cache is not used: %s", self.path, os_error_text(error))
+                self._report(os_error_text(error))
                 return None
+
+    def _report(self, why: str) -> None:
+        """Log why the file is not used: as a warning only once in this process, because each call opens the file."""
+        level = logging.DEBUG if (self.path, why) in _reported else logging.WARNING
+        _reported.add((self.path, why))
+        log.log(level, "%s: the cache is not used: %s", self.path, why)
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -169,3 +169,16 @@ async def test_broken_cache_never_fails_a_run(
     with caplog.at_level(logging.WARNING, "asyncinfer"):
         assert len(await FakeEngine().ainfer(questions(5), config)) == 5
     assert sum("answers.sqlite3" in record.message for record in caplog.records) == 1
+
+
+async def test_cache_that_cannot_be_used_is_reported_once_for_all_calls(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    unusable = InferenceConfig(cache=True, cache_path=tmp_path / "file" / "answers.sqlite3")
+    engine = FakeEngine()
+    for _ in range(3):
+        await engine.agenerate("a", unusable)
+        await engine.ainfer(questions(2), unusable)
+    assert engine.asked["a"] == 3
+    assert caplog.text.count("the cache is not used") == 1
