@@ -1,20 +1,23 @@
 """Templates of prompts: sandboxed Jinja, whose variables are the columns of a row.
 
-Jinja 3.1.6 (November 2026). The template belongs to the configuration; the values of a row are never templates. The
-sandbox gives no access to Python's internals and changes no value, and a text has at most 16 MiB characters.
+The template belongs to the configuration; the values of a row are never templates. The sandbox gives no access to
+Python's internals, changes no value, and bounds the time and the memory that a row takes (`template_work.py`). A text
+has at most 16 MiB characters.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncinfer.errors import MissingDependencyError
 
-# The most characters of a text, and of a text or list that an operator repeats.
+if TYPE_CHECKING:
+    from asyncinfer.config.template_sandbox import MeteredSandbox
+
+# The most characters of a text.
 _LONGEST = 1 << 24
 # The variable with all columns.
 ROW = "row"
@@ -36,13 +39,27 @@ class PromptTemplate:
         environment = _environment()
         try:
             tree = environment.parse(source)
-            self._template = environment.from_string(tree)
+            names: set[str] = import_module("jinja2.meta").find_undeclared_variables(tree)
+            self._hidden = environment.hidden_names(tree)
+            self._template = environment.from_string(environment.metered(tree))
         except import_module("jinja2").TemplateSyntaxError as error:
-            raise ValueError(f"not a valid Jinja template: line {error.lineno}: {error.message}") from None
-        names: set[str] = import_module("jinja2.meta").find_undeclared_variables(tree)
+            what = f"line {error.lineno}: {error.message}{_hint(error.message)}"
+            raise ValueError(f"not a valid Jinja template: {what}") from None
+        except (RecursionError, MemoryError, SyntaxError):  # Python cannot compile it.
+            raise ValueError("not a valid Jinja template: its blocks or brackets are nested too deeply") from None
         self.columns = frozenset(names - environment.globals.keys() - {ROW})
         self.names_row = ROW in names
         self._undefined: type[Exception] = import_module("jinja2").UndefinedError
+
+    def check_names(self, columns: Collection[str]) -> None:
+        """Check that no column has the name of another variable that the template uses.
+
+        Raises:
+            ValueError: A column does.
+        """
+        for name in sorted(self._hidden.intersection(columns)):
+            what = "all columns of the row" if name == ROW else "an object of Jinja"
+            raise ValueError(f"{name!r} is {what}; write row[{name!r}] for the column of this name")
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Return the text for the columns of one row.
@@ -50,12 +67,17 @@ class PromptTemplate:
         Raises:
             ValueError: The row does not have a column, or the template fails for another reason.
         """
+        if self._hidden:
+            self.check_names(values.keys())
         try:
-            return _bounded(self._template.generate({ROW: values, **values}))
+            with _environment().work():
+                return _bounded(self._template.generate({**values, ROW: values}))
         except self._undefined as error:
             missing = sorted(self.columns - values.keys())
             what = f"there is no column {missing[0]!r}" if missing else str(error)
             raise ValueError(f"{what}; the columns are {', '.join(map(str, values))}") from None
+        except RecursionError:
+            raise ValueError("the template fails: a macro, a loop or a value is nested too deeply") from None
         except Exception as error:  # Filters raise errors of any kind.
             raise ValueError(f"the template fails: {str(error) or type(error).__name__}") from None
 
@@ -66,7 +88,7 @@ def check_template(source: str) -> str:
     return source
 
 
-def _bounded(parts: Any) -> str:
+def _bounded(parts: Iterable[str]) -> str:
     texts: list[str] = []
     size = 0
     for part in parts:
@@ -77,43 +99,16 @@ def _bounded(parts: Any) -> str:
     return "".join(texts)
 
 
+def _hint(message: str | None) -> str:
+    """Advice for `{{ Full name }}`."""
+    needs_row = "expected token 'end of print statement'" in (message or "")
+    return "; a column whose name is no variable is row['its name']" if needs_row else ""
+
+
 @cache
-def _environment() -> Any:
-    """The environment of all templates. A null gives an empty text, and `tojson` does not escape HTML."""
+def _environment() -> MeteredSandbox:
     try:
-        sandbox: Any = import_module("jinja2.sandbox")
+        from asyncinfer.config.template_sandbox import MeteredSandbox, Sandbox
     except ImportError:
         raise MissingDependencyError("jinja2", "data") from None
-
-    class Environment(sandbox.ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(["*", "**"])
-
-        def call_binop(self, context: object, operator: str, left: Any, right: Any) -> Any:
-            _check_size(operator, left, right)
-            return self.binop_table[operator](left, right)
-
-    made: Any = Environment(
-        undefined=import_module("jinja2").StrictUndefined, finalize=_text, keep_trailing_newline=True
-    )
-    made.filters["tojson"] = _to_json
-    return made
-
-
-def _text(value: object) -> object:
-    return "" if value is None else value
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-
-
-def _check_size(operator: str, left: object, right: object) -> None:
-    """Raise a ValueError if the result would be very large."""
-    if operator == "**":
-        too_large = isinstance(right, int) and right > 1000
-    else:
-        sizes: list[Callable[[], int]] = [value.__len__ for value in (left, right) if isinstance(value, str | list)]
-        factors = [value for value in (left, right) if isinstance(value, int)]
-        too_large = bool(sizes and factors) and sizes[0]() * factors[0] > _LONGEST
-    if too_large:
-        raise ValueError(f"the result of {operator} would be too large")
+    return MeteredSandbox(Sandbox())

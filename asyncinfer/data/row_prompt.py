@@ -54,6 +54,12 @@ class RowPrompt:
             if missing := sorted(needed - set(columns)):
                 what = f"{setting}: there is no column {missing[0]!r}"
                 raise InputError(f"{name}: {what}; the columns are {', '.join(columns)}")
+        for setting, template in (("input.prompt", self._prompt), ("input.system", self._system)):
+            try:
+                if template is not None:
+                    template.check_names(columns)
+            except ValueError as error:
+                raise InputError(f"{name}: {setting}: {error}") from None
 
     def conversation(self, values: Mapping[str, Any]) -> Conversation:
         """Return the conversation that a row asks.
