@@ -19,11 +19,15 @@ _TEXTS = frozenset(["input.prompt", "input.system", "input.delimiter"])
 # Groups of settings that a file may also give as one text: the beginning of their paths, and the setting that it is.
 _SHORT_FORMS = {"remote_params.endpoints.": "api_url"}
 
+# The settings that are the same one under two names.
+_SAME = {"input_path": ("input", "path"), "output_path": ("output", "path")}
+
 
 def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of `data` with each `dotted.path=value` set. Values are YAML, so that lists and null work.
 
-    The copy shares all other values with `data`.
+    The copy shares all other values with `data`. An override of `input_path` also replaces `input.path`, which is the
+    same setting, and the other way round.
 
     Raises:
         ConfigError: An override is malformed, or its path leads below a single value.
@@ -33,7 +37,21 @@ def override(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
         path = _INDEX.sub(r".\1", path.strip())
         if not equals or not path:
             raise ConfigError(f"override {path.split()[0] if path else '=...'}: write it as dotted.path=value")
-        data = _with_value(data, path.split("."), _parsed(value, path), path)
+        parsed = _parsed(value, path)
+        data = _with_value(_without_other_name(data, path, parsed), path.split("."), parsed, path)
+    return data
+
+
+def _without_other_name(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """`data` without the setting that has the same meaning as the one at `path`, which overrides it."""
+    for name, (group, inner) in _SAME.items():
+        settings = data.get(group)
+        if path == name and isinstance(settings, dict) and inner in settings:
+            others = {key: other for key, other in cast(dict[Any, Any], settings).items() if key != inner}
+            return {**data, group: others}
+        sets_inner = path == f"{group}.{inner}" or (path == group and isinstance(value, dict) and inner in value)
+        if sets_inner and name in data:
+            return {key: other for key, other in data.items() if key != name}
     return data
 
 

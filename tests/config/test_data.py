@@ -27,6 +27,26 @@ def test_two_paths_are_an_error() -> None:
         InferenceConfig.from_str("{input_path: a.csv, input: {path: b.csv}}")
 
 
+@pytest.mark.parametrize(
+    ("yaml", "override"),
+    [
+        ("{input: {path: a.csv, prompt: x}}", "input_path=b.csv"),
+        ("{input_path: a.csv, input: {prompt: x}}", "input.path=b.csv"),
+        ("{input_path: a.csv}", "input={path: b.csv, prompt: x}"),
+        ("{input: {path: a.csv, prompt: x}}", "input.path=b.csv"),
+    ],
+)
+def test_override_of_a_path_replaces_it_under_both_names(yaml: str, override: str) -> None:
+    config = InferenceConfig.from_str(yaml, [override])
+    assert config.input_path == "b.csv"
+    assert config.input is not None
+    assert config.input.prompt == "x"
+
+
+def test_override_can_take_a_path_away() -> None:
+    assert InferenceConfig.from_str("{output: {path: a.csv}}", ["output_path=null"]).output_path is None
+
+
 def test_settings_survive_yaml() -> None:
     config = InferenceConfig(
         input=InputParams(path="a.csv", prompt="Say: {{ text }}\n", keep=["id"]), output=OutputParams(path="b.parquet")
