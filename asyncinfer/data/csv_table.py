@@ -17,12 +17,19 @@ from asyncinfer.errors import InputError
 from asyncinfer.types.lines import MAX_LINE, bounded_lines, is_cut
 from asyncinfer.types.paths import NotAFileError, os_error_text
 
+# What is often between two values.
+_DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
+
 
 class CsvTable:
-    """A CSV file, as RFC 4180 describes it. Values may have line breaks and quotes. Blank lines are ignored."""
+    """A CSV file, as RFC 4180 describes it. Values may have line breaks and quotes. Blank lines are ignored.
 
-    def __init__(self, file: StoredFile, compression: Compression, delimiter: str) -> None:
-        self._file, self._compression, self._delimiter = file, compression, delimiter
+    Args:
+        is_sure: The user has chosen the delimiter. Otherwise, a header with another delimiter is an error.
+    """
+
+    def __init__(self, file: StoredFile, compression: Compression, delimiter: str, *, is_sure: bool = False) -> None:
+        self._file, self._compression, self._delimiter, self._is_sure = file, compression, delimiter, is_sure
         self.name = file.name
 
     @property
@@ -59,9 +66,21 @@ class CsvTable:
             if found is None:
                 raise InputError(f"{self.name}: is empty; the first line should have the names of the columns")
             names = found
+        if len(names) == 1 and not self._is_sure:
+            self._check_delimiter(names[0])
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"{self.name}: line 1: the column {repeated[0]!r} occurs twice; give each its own name")
         return tuple(names)
+
+    def _check_delimiter(self, header: str) -> None:
+        """Raise an InputError if the only name in the header consists of several, with another delimiter."""
+        for other, shown in _DELIMITERS.items():
+            if other in header and other != self._delimiter:
+                chosen = _DELIMITERS[self._delimiter]
+                raise InputError(
+                    f"{self.name}: line 1: has only one column, {header!r:.80}. If values are separated by {shown}, set "
+                    f"input.delimiter to it; otherwise set it to {chosen}"
+                )
 
     def _next(self, reader: Iterator[list[str]], lines: _Lines, start: int) -> list[str] | None:
         """The fields of the next row, which begins in the line `start`; None at the end."""

@@ -10,6 +10,7 @@ from asyncinfer.config import InputFormat, InputParams
 from asyncinfer.data.arrow_table import ArrowFileTable, MemoryTable, ParquetTable, pyarrow
 from asyncinfer.data.csv_table import CsvTable
 from asyncinfer.data.dict_table import DictTable
+from asyncinfer.data.file_kind import FileKind
 from asyncinfer.data.hub_table import DatasetTable, HubTable
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import input_layout, is_url
@@ -29,10 +30,10 @@ def table_at(path: str, params: InputParams) -> Table:
     is_dataset = params.format is None and not is_url(path) and is_folder(expanded(path, "input_path"))
     if is_dataset or layout.format is InputFormat.DATASETS:
         return HubTable(path, params.split, params.subset)
-    file = StoredFile(path)
+    file = StoredFile(path, FileKind(layout.format, layout.compression))
     match layout.format:
         case InputFormat.CSV:
-            return CsvTable(file, layout.compression, layout.delimiter)
+            return CsvTable(file, layout.compression, layout.delimiter, is_sure=params.delimiter is not None)
         case InputFormat.PARQUET:
             return ParquetTable(file)
         case InputFormat.ARROW:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from asyncinfer.data.file_kind import FileKind, check_kind
 from asyncinfer.data.layout import is_url
 from asyncinfer.errors import ConfigError, InputError, MissingDependencyError, error_text
 from asyncinfer.types.files import local_path
@@ -26,12 +27,16 @@ _BLOCK = 1 << 20
 class StoredFile:
     """A file that can be read more than once.
 
+    Args:
+        kind: How it is to be read.
+
     Attributes:
         name: Its path or URL, without secrets.
         path: Its path; None for a URL.
     """
 
-    def __init__(self, given: str) -> None:
+    def __init__(self, given: str, kind: FileKind = FileKind()) -> None:  # noqa: B008
+        self._kind = kind
         self._url = given if is_url(given) else None
         self.path = expanded(local_path(given), "input_path") if self._url is None else None
         self.name = mask_url(given)
@@ -45,14 +50,17 @@ class StoredFile:
         return found
 
     def prepare(self) -> Generator[None]:
-        """Copy a remote file. Yields after each MiB.
+        """Copy a remote file, and check that the file is what it is read as. Yields after each MiB.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: It cannot be read, or is something else.
             ConfigError: The package for this protocol is not installed.
         """
-        if self._url is None or self._copy is not None:
-            return
+        if self._url is not None and self._copy is None:
+            yield from self._download(self._url)
+        check_kind(self.local, self.name, self._kind)
+
+    def _download(self, url: str) -> Generator[None]:
         try:
             fsspec: Any = import_module("fsspec")
         except ImportError:
@@ -61,7 +69,7 @@ class StoredFile:
         self._copy = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as copy:
-                yield from _copied(fsspec, self._url, copy, self.name)
+                yield from _copied(fsspec, url, copy, self.name)
         except BaseException:
             self.close()
             raise
