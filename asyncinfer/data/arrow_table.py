@@ -6,12 +6,13 @@ pyarrow 26 (November 2026).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from asyncinfer.data.arrow_values import exact_rows, has_nanosecond_times
 from asyncinfer.data.stored_file import StoredFile
 from asyncinfer.data.table import TableRow
 from asyncinfer.errors import InputError, MissingDependencyError, error_text
@@ -76,11 +77,15 @@ class ArrowTable(ABC):
         except Exception as error:  # pyarrow raises OSError and its own errors, which have several base classes.
             raise self._broken(error, count) from None
 
-    def _python(self, batch: Any, count: int) -> list[dict[str, Any]]:
+    def _python(self, batch: Any, count: int) -> Sequence[dict[str, Any] | InputError]:
         try:
-            return batch.to_pylist()
+            if not has_nanosecond_times(batch.schema):
+                return batch.to_pylist()
+        except (OverflowError, ValueError):  # Some rows have values that Python cannot represent.
+            pass
         except Exception as error:
             raise self._broken(error, count) from None
+        return exact_rows(batch)
 
     def _broken(self, error: Exception, count: int) -> InputError:
         return InputError(f"{self.name}: after row {count}: cannot be read further: {error_text(error)}")

@@ -88,7 +88,8 @@ def kind_of(value: Any) -> Kind:
         case bytes():
             return Kind.BYTES
         case datetime():
-            return Kind.TIME if value.tzinfo is not None else Kind.TEXT
+            has_nanoseconds = getattr(value, "nanosecond", 0) != 0  # As those of pandas may have.
+            return Kind.TIME if value.tzinfo is not None and not has_nanoseconds else Kind.TEXT
         case date():
             return Kind.DATE
         case _:

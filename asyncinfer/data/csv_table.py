@@ -78,8 +78,8 @@ class CsvTable:
             if other in header and other != self._delimiter:
                 chosen = _DELIMITERS[self._delimiter]
                 raise InputError(
-                    f"{self.name}: line 1: has only one column, {header!r:.80}. If values are separated by {shown}, set "
-                    f"input.delimiter to it; otherwise set it to {chosen}"
+                    f"{self.name}: line 1: has only one column, {header!r:.80}. If values are separated by {shown}, "
+                    f"set input.delimiter to it; otherwise set it to {chosen}"
                 )
 
     def _next(self, reader: Iterator[list[str]], lines: _Lines, start: int) -> list[str] | None:

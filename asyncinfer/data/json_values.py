@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from pydantic_core import to_json, to_jsonable_python
@@ -26,6 +27,11 @@ def as_json(value: Any) -> Any:
         return {as_text(key): as_json(part) for key, part in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple):
         return [as_json(part) for part in cast(list[Any], value)]
+    if isinstance(value, datetime | timedelta) and type(value) not in (datetime, timedelta):
+        return cast(Any, value).isoformat()  # Those of pandas have nanoseconds.
+    plain = getattr(value, "tolist", None)
+    if callable(plain):  # Numbers and arrays of numpy.
+        return as_json(plain())
     return to_jsonable_python(value, fallback=str)
 
 

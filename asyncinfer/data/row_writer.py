@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 from asyncinfer.config import OutputFormat
 from asyncinfer.data.arrow_table import pyarrow
+from asyncinfer.data.arrow_values import ArrowText
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.json_values import as_json, as_text, json_text
 from asyncinfer.data.layout import OutputLayout
@@ -124,6 +125,8 @@ class _ParquetWriter:
         values = [row.get(field.name) for row in self._rows]
         if field.type in (arrow.string(), arrow.large_string()):
             values = [value if value is None else as_text(as_json(value)) for value in values]
+        else:
+            values = [value.scalar if isinstance(value, ArrowText) else value for value in values]
         try:
             return arrow.array(values, field.type)
         except Exception as error:
