@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, task_group
 from asyncinfer.errors import ConfigError, ScratchError
 from asyncinfer.run.events import RowFailed, RowFinished, RowResumed, RowReused, RunEvent
@@ -57,6 +59,7 @@ class ShardWriter:
         if run.stats.total is None:
             raise ConfigError("output.shards: ainfer_iter does not know the number of rows; use arun or ainfer")
         shards = self._shards = _Shards(self._size, run.stats.total, run.output_path, run.scratch, run.statuses)
+        await DISK.run(shards.warn_of_older)
         async with clean_up_after(shards.write_ready), task_group() as tasks:
             tasks.start_soon(shards.write_as_they_complete)
             yield
@@ -75,6 +78,20 @@ class _Shards:
         self._ready = {shard for shard, left in enumerate(self._left) if not left}
         self._written = set[int]()
         self._wake = anyio.Event()
+
+    def warn_of_older(self) -> None:
+        """Log which shards beside the output are of an earlier run, so that nobody takes them for this run's. Blocks."""
+        older, others = _older_shards(self._output, self._count, self._ready)
+        if older:
+            log.warning(
+                "%s (%d file(s) in all) is of an earlier run, until the rows of that shard are finished", *_named(older)
+            )
+        if others:
+            log.warning(
+                "%s (%d file(s) in all) is of an earlier run with another number of shards. This run does not replace "
+                "such files: delete them, or move them away",
+                *_named(others),
+            )
 
     def row_done(self, row: int) -> None:
         """Note that a row has its outcome."""
@@ -107,3 +124,28 @@ class _Shards:
     def _open_rows(self, shard: int) -> int:
         rows = self._range(shard)
         return len(rows) - self._statuses.done_count(rows.start, rows.stop)
+
+
+def _older_shards(output: Path, count: int, ready: set[int]) -> tuple[list[Path], list[Path]]:
+    """The shards of earlier runs beside the output: those that this run will replace, and all others. Blocks.
+
+    Args:
+        ready: The shards that this run replaces at once.
+    """
+    name = re.compile(rf"{re.escape(output.stem)}-(\d{{5,}})-of-(\d{{5,}}){re.escape(output.suffix)}")
+    older, others = list[Path](), list[Path]()
+    try:
+        for path in sorted(output.parent.iterdir()):
+            if (found := name.fullmatch(path.name)) is None:
+                continue
+            if int(found[2]) != count:
+                others.append(path)
+            elif int(found[1]) not in ready:
+                older.append(path)
+    except OSError:  # The folder cannot be listed. Then nothing can be said about it.
+        return [], []
+    return older, others
+
+
+def _named(paths: list[Path]) -> tuple[Path, int]:
+    return paths[0], len(paths)

@@ -56,6 +56,34 @@ async def test_shard_is_written_as_soon_as_its_rows_are_finished(
     assert len(shards_in(tmp_path)) == 2
 
 
+async def test_rows_with_the_answer_of_an_identical_row_complete_their_shard(tmp_path: Path) -> None:
+    rows = [question("the same", conversation_id=f"q{number}") for number in range(4)]
+    engine = FakeEngine()
+    await engine.ainfer(rows, settings(tmp_path, 2))
+    assert engine.asked == {"the same": 1}
+    assert list(shards_in(tmp_path).values()) == [["q0", "q1"], ["q2", "q3"]]
+
+
+async def test_rows_from_the_cache_complete_their_shard(tmp_path: Path) -> None:
+    cached = {"cache": True, "cache_path": str(tmp_path / "cache.sqlite3")}
+    await FakeEngine().ainfer(questions(4), InferenceConfig.model_validate(cached))
+    engine = FakeEngine()
+    await engine.ainfer(questions(4), settings(tmp_path, 2, **cached))
+    assert not engine.asked
+    assert list(shards_in(tmp_path).values()) == [["q0", "q1"], ["q2", "q3"]]
+
+
+async def test_shard_with_a_copied_failure_is_written(tmp_path: Path) -> None:
+    rows = [question(text, conversation_id=f"q{number}") for number, text in enumerate(["bad", "a", "bad", "b"])]
+
+    def script(text: str, _: int) -> None:
+        if text == "bad":
+            raise rejection()
+
+    await FakeEngine(script).ainfer_partial(rows, settings(tmp_path, 2))
+    assert list(shards_in(tmp_path).values()) == [["q1"], ["q3"]]
+
+
 async def test_failed_row_is_left_out_until_it_is_answered(tmp_path: Path) -> None:
     def script(text: str, _: int) -> None:
         if text == "question 1":
@@ -91,6 +119,20 @@ async def test_shard_that_cannot_be_written_does_not_end_the_run(
         await FakeEngine().ainfer(questions(4), settings(tmp_path, 2))
     assert "out-00000-of-00002.jsonl cannot be written" in caplog.text
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
+
+
+async def test_shards_of_an_earlier_run_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await FakeEngine().ainfer(questions(6), settings(tmp_path, 2))
+    with caplog.at_level(logging.WARNING):
+        await FakeEngine().ainfer(questions(8), settings(tmp_path, 2))
+    assert "out-00000-of-00003.jsonl (3 file(s) in all) is of an earlier run with another number" in caplog.text
+    for path in tmp_path.glob("out-*-of-00003.jsonl"):
+        path.unlink()
+    caplog.clear()
+    changed = settings(tmp_path, 2, generation={"max_new_tokens": 5})
+    with caplog.at_level(logging.WARNING):
+        await FakeEngine().ainfer(questions(8), changed)
+    assert "out-00000-of-00004.jsonl (4 file(s) in all) is of an earlier run, until" in caplog.text
 
 
 async def test_shards_need_an_output_and_a_known_number_of_rows(tmp_path: Path) -> None:
