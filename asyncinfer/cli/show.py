@@ -9,19 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import closing
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
 from asyncinfer.cli.answer_view import without_controls
 from asyncinfer.cli.messages import say
+from asyncinfer.cli.row_files import TableFile, open_rows
+from asyncinfer.data.json_values import as_text, json_text
+from asyncinfer.errors import InputError
 from asyncinfer.run.failures import failures_path
-from asyncinfer.scratch.view import RowFile
+from asyncinfer.scratch.view import Columns, RowFile
 from asyncinfer.types.answer import FAILURE
 from asyncinfer.types.conversation import Conversation
 
 # Between two looks at a file that grows (seconds).
 _INTERVAL = 0.5
+# After how many looks without a new row it is checked whether the process of the run still exists.
+_IDLE_LOOKS = 10
+
+Row = Conversation | Columns
 
 
 def show_rows(
@@ -31,7 +39,7 @@ def show_rows(
 
     Args:
         path: An output, a file of failed rows, or a scratch file.
-        follow: Print further rows as they are saved, until the run ends.
+        follow: Print further rows as they are saved, until the run ends. Wait for a run that has not begun.
         failures: Only the failed rows. For an output, these are in the file beside it.
         limit: At most so many rows.
         as_json: Print the lines as they are, without a pager.
@@ -41,33 +49,53 @@ def show_rows(
     """
     if failures and failures_path(path).exists():
         path = failures_path(path)
-    file = RowFile(path)
-    try:
+    with closing(_waiting_for(path) if follow else open_rows(path)) as file:
         rows = _following(file) if follow else file.rows()
         if failures:
-            rows = (row for row in rows if FAILURE in row.metadata)
-        texts = (row.to_json() if as_json else row_text(row) for row in islice(rows, limit))
-        if sys.stdout.isatty() and not follow and not as_json:
-            _page(texts)
-        else:
-            for text in texts:
-                print(text, flush=follow)
-    finally:
-        file.close()
-    if file.unreadable:
-        say(f"{file.path}: {file.unreadable} line(s) hold no conversation. Only conversations are shown, not tables")
+            rows = (row for row in rows if isinstance(row, Conversation) and FAILURE in row.metadata)
+        shown = _show(islice(rows, limit), follow=follow, as_json=as_json)
+        if failures and not shown:
+            say(f"{file.path}: no failed rows")
+        if file.unreadable:
+            say(f"{file.path}: {file.unreadable} line(s) that are no rows are left out")
 
 
-def row_text(row: Conversation) -> str:
-    """A row as text: what is known about it, and its messages. Ends with an empty line."""
-    lines = [f"--- {_title(row)}"]
+def _show(rows: Iterator[Row], *, follow: bool, as_json: bool) -> int:
+    """Show rows, and return how many there are, as far as they were read."""
+    numbers = count()
+    texts = (_json(row, next(numbers)) if as_json else row_text(row, next(numbers)) for row in rows)
+    if sys.stdout.isatty() and not follow and not as_json:
+        _page(texts)
+    else:
+        for text in texts:
+            print(text, flush=follow)
+    return next(numbers)
+
+
+def _json(row: Row, _: int) -> str:
+    return row.to_json() if isinstance(row, Conversation) else json_text(row).decode()
+
+
+def row_text(row: Row, number: int = 0) -> str:
+    """A row as text: what is known about it, and its messages or its columns. Ends with an empty line.
+
+    Args:
+        number: Its place in the file, from 0, which is the title of a row of columns.
+    """
+    if isinstance(row, Conversation):
+        lines = [f"--- {_title(row)}", *_messages(row)]
+    else:
+        lines = [f"--- row {number}", *(f"{name}: {as_text(value)}" for name, value in row.items())]
+    return without_controls("\n".join(lines)) + "\n"
+
+
+def _messages(row: Conversation) -> Iterator[str]:
     for message in row.messages:
         text = message.compute_flattened_text_content()
         calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls or ()]
-        lines += [f"{message.role.value}: {part}" for part in ([text] if text or not calls else []) + calls]
+        yield from (f"{message.role.value}: {part}" for part in ([text] if text or not calls else []) + calls)
     if isinstance(failure := row.metadata.get(FAILURE), dict):
-        lines.append(f"failure: {cast(dict[str, Any], failure).get('error_message')}")
-    return without_controls("\n".join(lines)) + "\n"
+        yield f"failure: {cast(dict[str, Any], failure).get('error_message')}"
 
 
 def _title(row: Conversation) -> str:
@@ -83,13 +111,37 @@ def _title(row: Conversation) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _following(file: RowFile) -> Iterator[Conversation]:
+def _waiting_for(path: Path) -> RowFile | TableFile:
+    """The rows of a file, as soon as there is one, or a run that saves rows for it."""
+    is_told = False
+    while True:
+        try:
+            return open_rows(path)
+        except InputError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        if not is_told:
+            say(f"No run has saved rows for {path} yet. Waiting for one; Ctrl-C ends this.")
+            is_told = True
+        time.sleep(_INTERVAL)
+
+
+def _following(file: RowFile | TableFile) -> Iterator[Row]:
     """The rows of a file, and those that are added, until the run ends."""
+    idle = 0
     while True:
         has_ended = file.has_ended()  # Before the last rows are read, so that none is missed.
-        yield from file.rows()
+        idle += 1
+        for row in file.rows():
+            idle = 0
+            yield row
         if has_ended:
             return
+        if idle >= _IDLE_LOOKS:
+            idle = 0
+            if file.was_killed():
+                say(f"The run that saved {file.path} was killed. To go on, run its command again.")
+                return
         time.sleep(_INTERVAL)
 
 
@@ -100,11 +152,22 @@ def _page(texts: Iterator[str]) -> None:
         for text in texts:
             print(text)
         return
-    with subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="replace") as pager:
-        assert pager.stdin is not None
+    pager = subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="replace")
+    assert pager.stdin is not None
+    try:
+        for text in texts:
+            pager.stdin.write(f"{text}\n")
+        pager.stdin.close()
+    except (BrokenPipeError, KeyboardInterrupt):
+        pass  # The user has left the pager, or needs no more rows.
+    _wait_for(pager)
+
+
+def _wait_for(pager: subprocess.Popen[str]) -> None:
+    """Wait until the user leaves the pager. As in the pager, Ctrl-C does not end it: it would keep the terminal."""
+    while True:
         try:
-            for text in texts:
-                pager.stdin.write(f"{text}\n")
-            pager.stdin.close()
-        except BrokenPipeError:
-            return  # The user has left the pager.
+            pager.communicate()
+            return
+        except KeyboardInterrupt:
+            continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.file import lock_path, scratch_path
@@ -15,6 +16,9 @@ from asyncinfer.scratch.format import FIRST_BYTES, decode
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lines import bounded_lines, is_cut, skip_line
 from asyncinfer.types.paths import PATH_ERRORS, open_regular, os_error_text
+
+Columns = Mapping[str, Any]
+"""A row of an output that has rows in place of conversations."""
 
 
 class RowFile:
@@ -25,7 +29,7 @@ class RowFile:
             run is read.
 
     Raises:
-        InputError: There is no such file, or it cannot be read.
+        InputError: There is no such file, which is a FileNotFoundError in `__cause__`; or it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,15 +38,15 @@ class RowFile:
             uses_scratch = scratch.exists() and (lock_path(scratch).exists() or not path.exists())
             self.path = scratch if uses_scratch else path
             self._file: BinaryIO = open_regular(self.path)
-        except FileNotFoundError:
-            raise InputError(f"{path} does not exist, and no run saves rows for it") from None
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist, and no run saves rows for it") from error
         except PATH_ERRORS as error:
             raise InputError(f"{path} cannot be read: {os_error_text(error)}") from None
         self._complete = 0
         self.unreadable = 0
 
-    def rows(self) -> Iterator[Conversation]:
-        """Yield the complete rows that were not read yet. Lines that hold no conversation are counted."""
+    def rows(self) -> Iterator[Conversation | Columns]:
+        """Yield the complete rows that were not read yet. Lines that hold no row are counted."""
         self._file.seek(self._complete)
         for line in bounded_lines(self._file):
             if is_cut(line):
@@ -56,7 +60,7 @@ class RowFile:
     def has_ended(self) -> bool:
         """Whether no run adds rows to this file. At the end of a run, its lock is removed, or its scratch file.
 
-        The lock of a run that was killed stays until the next run.
+        The lock of a run that was killed stays until the next run, see `was_killed`.
         """
         if not lock_path(self.path).exists():
             return True
@@ -65,11 +69,19 @@ class RowFile:
         except OSError:
             return True
 
+    def was_killed(self) -> bool:
+        """Whether the process of the run has ended without removing its lock.
+
+        This takes the lock for a moment, so do not call it often: a run that starts then would find the lock taken.
+        """
+        lock = lock_path(self.path)
+        return lock.exists() and not is_locked(lock)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _row(self, line: bytes) -> Conversation | None:
+    def _row(self, line: bytes) -> Conversation | Columns | None:
         if line.isspace():
             return None
         if line.startswith(FIRST_BYTES):
@@ -78,5 +90,27 @@ class RowFile:
         try:
             return Conversation.from_json(line)
         except ValidationError:
-            self.unreadable += 1
-            return None
+            row = _columns(line)
+        self.unreadable += row is None
+        return row
+
+
+def _columns(line: bytes) -> Columns | None:
+    """The columns of a row; None if the line has none."""
+    try:
+        values: object = from_json(line)
+    except ValueError:
+        return None
+    return cast(Columns, values) if isinstance(values, dict) else None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this file. True if that cannot be found out."""
+    try:
+        import fcntl  # Windows does not have it.
+
+        with open_regular(path) as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return True
+    return False

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
 from typer.testing import CliRunner, Result
 
 from asyncinfer import Conversation
 from asyncinfer.cli.app import app
 from asyncinfer.cli.show import row_text
+from asyncinfer.data.layout import output_layout
+from asyncinfer.data.row_writer import RowWriter, row_writer
 from asyncinfer.scratch.file import lock_path
 from asyncinfer.scratch.format import encode
 from tests.cli.conftest import ROOT, Job, environment
@@ -33,6 +40,16 @@ def answered(number: int) -> Conversation:
 def saved(number: int) -> bytes:
     """A line of a scratch file."""
     return encode(bytes(15) + bytes([number]), 0, 1, answered(number).to_json_bytes())
+
+
+@contextmanager
+def row_file(path: Path, columns: list[str]) -> Generator[RowWriter]:
+    """A file of rows, in the format of its extension."""
+    kinds = {"text": pyarrow.string()}
+    fields = [pyarrow.field(name, kinds.get(name, pyarrow.int64())) for name in columns]
+    layout = output_layout(str(path), None)._replace(has_rows=True)
+    with path.open("wb") as file, row_writer(file, layout, columns, fields) as writer:
+        yield writer
 
 
 def scratch_of(output: Path) -> Path:
@@ -66,8 +83,10 @@ def test_failures_are_those_of_the_file_beside_the_output(tmp_path: Path) -> Non
     assert show(tmp_path / "out.jsonl.failures.jsonl").stdout == expected
 
 
-def test_output_without_failures_shows_none(tmp_path: Path) -> None:
-    assert show(write_jsonl(tmp_path / "out.jsonl", [answered(0)]), "--failures").stdout == ""
+def test_output_without_failures_says_so(tmp_path: Path) -> None:
+    done = show(write_jsonl(tmp_path / "out.jsonl", [answered(0)]), "--failures")
+    assert done.stdout == ""
+    assert "out.jsonl: no failed rows" in done.stderr
 
 
 def test_limit_and_json(tmp_path: Path) -> None:
@@ -111,11 +130,50 @@ def test_missing_file_is_an_error(tmp_path: Path) -> None:
     assert show(tmp_path / "none.jsonl").exit_code == 2
 
 
-def test_lines_without_a_conversation_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "out.jsonl").write_bytes(b'{"a": 1}\nnot json\n' + answered(0).to_json_bytes() + b"\n")
+def test_lines_that_are_no_rows_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_bytes(b"[1]\nnot json\n" + answered(0).to_json_bytes() + b"\n")
     done = show(tmp_path / "out.jsonl")
     assert done.stdout.count("---") == 1
-    assert "2 line(s) hold no conversation" in done.stderr
+    assert "2 line(s) that are no rows" in done.stderr
+
+
+COLUMNS = "--- row 0\nid: 7\ntext: good\nstars: 5\n\n--- row 1\nid: 8\ntext: \nstars: 1\n\n"
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.csv", "out.csv.gz", "out.parquet"])
+def test_rows_of_columns_are_shown_in_every_format(tmp_path: Path, name: str) -> None:
+    rows: list[dict[str, Any]] = [{"id": 7, "text": "good", "stars": 5}, {"id": 8, "text": None, "stars": 1}]
+    with row_file(tmp_path / name, ["id", "text", "stars"]) as writer:
+        for row in rows:
+            writer.write(row)
+    assert show(tmp_path / name).stdout == COLUMNS
+    assert show(tmp_path / name, "--follow").stdout == COLUMNS
+    assert json.loads(show(tmp_path / name, "--json", "-n", 1).stdout)["text"] == "good"
+
+
+def test_compressed_conversations_are_shown_as_plain_ones(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl.gz").write_bytes(gzip.compress(answered(0).to_json_bytes() + b"\n"))
+    assert show(tmp_path / "out.jsonl.gz").stdout == "--- q0, stop, 4 tokens\nuser: question 0\nassistant: answer 0\n\n"
+
+
+def test_following_ends_when_the_run_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncinfer.cli.show._INTERVAL", 0)
+    scratch = scratch_of(tmp_path / "out.jsonl")
+    scratch.write_bytes(saved(0))
+    lock_path(scratch).touch()  # A killed process leaves it, and nobody holds it.
+    done = show(tmp_path / "out.jsonl", "--follow")
+    assert done.stdout.count("---") == 1
+    assert "was killed. To go on, run its command again" in done.stderr
+
+
+def test_following_waits_for_a_run_that_has_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(_: float) -> None:
+        write_jsonl(tmp_path / "out.jsonl", [answered(0)])
+
+    monkeypatch.setattr("asyncinfer.cli.show.time.sleep", begin)
+    done = show(tmp_path / "out.jsonl", "--follow")
+    assert done.stdout.count("---") == 1
+    assert done.stderr.count("Waiting for one") == 1
 
 
 def test_control_characters_of_an_answer_are_removed() -> None:
