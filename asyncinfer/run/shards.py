@@ -80,7 +80,7 @@ class _Shards:
         self._wake = anyio.Event()
 
     def warn_of_older(self) -> None:
-        """Log which shards beside the output are of an earlier run, so that nobody takes them for this run's. Blocks."""
+        """Log which shards beside the output are not of this run, so that nobody uses them. Blocks."""
         older, others = _older_shards(self._output, self._count, self._ready)
         if older:
             log.warning(
