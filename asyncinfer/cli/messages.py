@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ _messages = logging.getLogger("asyncinfer.cli")
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Write the records of this package to stderr.
+    """Write the records of this package to stderr, and the warnings of libraries that nothing else writes.
 
     Args:
         level: The lowest level that is written, such as `warning`.
@@ -31,6 +32,9 @@ def configure_logging(level: str, log_format: str) -> None:
     log = logging.getLogger("asyncinfer")
     log.setLevel(level.upper())
     log.addHandler(_handler(log_format))
+    logging.lastResort = _handler(log_format)
+    logging.lastResort.setLevel(logging.WARNING)
+    logging.lastResort.addFilter(_shows_exporters_once())
     _messages.setLevel(logging.INFO)
 
 
@@ -85,6 +89,24 @@ def _handler(log_format: str) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if log_format == "json" else _TextLines())
     return handler
+
+
+def _shows_exporters_once() -> Callable[[logging.LogRecord], bool]:
+    """A filter for the exporters of OpenTelemetry, which log each attempt to reach a collector."""
+    is_shown = False
+
+    def filter_record(record: logging.LogRecord) -> bool:
+        nonlocal is_shown
+        if not record.name.startswith("opentelemetry.exporter"):
+            return True
+        if is_shown:
+            return False
+        is_shown = True
+        text = record.getMessage().rstrip(".")
+        record.msg, record.args = "OpenTelemetry: %s. The run goes on. This is shown only once", (text,)
+        return True
+
+    return filter_record
 
 
 def is_json() -> bool:
