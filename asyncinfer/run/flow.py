@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -70,11 +72,10 @@ class RowFlow:
         budget = self._spending.budget if self._spending is not None else None
         limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch) if budget is not None else None
         # They are closed in this order: duplicates are saved, and so need the writer.
-        helpers = (self._saver.sharing, self._saver.writer, self._cache)
-        async with task_group() as tasks:
+        helpers = [helper for helper in (self._saver.sharing, self._saver.writer) if helper is not None]
+        async with self._caching(), task_group() as tasks:
             for background in helpers:
-                if background is not None:
-                    tasks.start_soon(background.run)
+                tasks.start_soon(background.run)
             try:
                 async with task_group() as watchers:
                     watchers.start_soon(self._watch, stop)
@@ -85,8 +86,20 @@ class RowFlow:
                 self.full = limited.full if limited is not None else None
             finally:
                 for background in helpers:
-                    if background is not None:
-                        background.close()
+                    background.close()
+
+    @asynccontextmanager
+    async def _caching(self) -> AsyncGenerator[None]:
+        """Let the cache write what it keeps. It ends after the block, because it keeps answers once they are saved."""
+        if self._cache is None:
+            yield
+            return
+        async with task_group() as tasks:
+            tasks.start_soon(self._cache.run)
+            try:
+                yield
+            finally:
+                self._cache.close()
 
     def taken(self) -> None:
         """The outcome of one row was consumed."""

@@ -38,7 +38,8 @@ T = TypeVar("T")
 class _Answer:
     """An answered row. `latency` is None if no request of this run answered it. `finished` is None if nobody wants it.
 
-    `reused`: where the answer comes from if it was not requested for this row.
+    `reused`: where the answer comes from if it was not requested for this row. `kept`: what the cache keeps once the
+    answer is durable. A run that is killed before that asks again, and so counts what the row costs.
     """
 
     index: int
@@ -49,6 +50,7 @@ class _Answer:
     endpoint: str | None = None
     cost: float | None = None
     reused: Reused | None = None
+    kept: tuple[Row, Completion] | None = None
 
 
 class ResultSaver:
@@ -80,10 +82,9 @@ class ResultSaver:
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         cost = self._spending.answered(row, completion) if self._spending is not None else None
-        is_kept = await self._save(row, completion, _answer(row, completion, latency, cost))
-        if self._cache is not None and is_kept:
-            self._cache.keep(row, completion)
-        if is_kept:
+        answer = _answer(row, completion, latency, cost)
+        answer.kept = (row, completion) if self._cache is not None else None
+        if await self._save(row, completion, answer):
             self._share(row, completion)
 
     async def cached(self, row: Row, completion: Completion) -> None:
@@ -167,6 +168,8 @@ class ResultSaver:
         self._done(answer)
 
     def _done(self, answer: _Answer) -> None:
+        if self._cache is not None and answer.kept is not None:
+            self._cache.keep(*answer.kept)
         if answer.reused is not None:
             self._events.emit(RowReused(answer.index, answer.reused, answer.finish_reason))
         elif answer.latency is None:

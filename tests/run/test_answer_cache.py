@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,13 @@ from asyncinfer import (
     Role,
     RowReused,
     RunEvent,
+    RunInterruptedError,
+    ScratchError,
+    Stop,
     ToolCall,
     Usage,
 )
+from asyncinfer.scratch import disk
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, answer_to, question, questions, rejection
 
@@ -140,6 +145,36 @@ async def test_iteration_uses_the_cache(config: InferenceConfig) -> None:
         seen = [outcome async for _, outcome in engine.ainfer_iter(iter(questions(30)), config)]
         assert len(seen) == 30
     assert not engine.asked
+
+
+async def test_answer_that_could_not_be_saved_is_asked_again(
+    config: InferenceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its tokens would be missing in the output, and in what the job may spend."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = config.model_copy(update={"output_path": str(tmp_path / "out.jsonl")})
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", full)
+        with pytest.raises(ScratchError):
+            await FakeEngine().ainfer(questions(3), job)
+    engine = FakeEngine()
+    answers = await engine.ainfer(questions(3), job)
+    assert engine.asked.total() == 3
+    assert all("usage" in answer.metadata for answer in answers)
+
+
+async def test_stopped_run_leaves_all_saved_answers_in_the_cache(config: InferenceConfig, tmp_path: Path) -> None:
+    stop = Stop(grace=30)
+    engine = FakeEngine(lambda text, _: stop.request() if text == "question 20" else None, workers=8)
+    first = config.model_copy(update={"output_path": str(tmp_path / "first.jsonl")})
+    with pytest.raises(RunInterruptedError) as stopped:
+        await engine.ainfer(questions(100), first, stop=stop)
+    other = FakeEngine()
+    await other.ainfer(questions(100), config.model_copy(update={"output_path": str(tmp_path / "other.jsonl")}))
+    assert other.asked.total() == 100 - stopped.value.summary.completed
 
 
 async def test_cached_rows_are_in_the_output_and_cost_nothing(config: InferenceConfig, tmp_path: Path) -> None:
