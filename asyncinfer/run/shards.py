@@ -136,7 +136,7 @@ def _older_shards(output: Path, count: int, ready: set[int]) -> tuple[list[Path]
     older, others = list[Path](), list[Path]()
     try:
         for path in sorted(output.parent.iterdir()):
-            if (found := name.fullmatch(path.name)) is None:
+            if (found := name.fullmatch(path.name)) is None or not path.is_file():
                 continue
             if int(found[2]) != count:
                 others.append(path)

@@ -45,6 +45,8 @@ def os_error_text(error: Exception) -> str:
 
 def advice(error: BaseException | None) -> str:
     """Return what a user can do about an error of a path."""
+    if isinstance(error, NotAFileError):
+        return "move it elsewhere or choose another path"
     number = error.errno if isinstance(error, OSError) else None
     return _ADVICE.get(number or 0, "check the disk or choose another path")
 

@@ -117,7 +117,9 @@ async def test_shard_that_cannot_be_written_does_not_end_the_run(
     (tmp_path / "out-00000-of-00002.jsonl").mkdir()
     with caplog.at_level(logging.WARNING):
         await FakeEngine().ainfer(questions(4), settings(tmp_path, 2))
-    assert "out-00000-of-00002.jsonl cannot be written" in caplog.text
+    assert "out-00000-of-00002.jsonl cannot be written: is not a file, but a folder" in caplog.text
+    assert "move it elsewhere or choose another path" in caplog.text
+    assert "earlier run" not in caplog.text
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
 
 
