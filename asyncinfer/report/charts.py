@@ -14,6 +14,7 @@ from asyncinfer.report.record import RunRecord
 from asyncinfer.report.slices import TimeSlice
 
 _BARS = 30
+_FEW = 6
 # The last slice is shorter than the others. A shorter part of a slice counts as this part, so that a few rows do not
 # look like a high rate.
 _LEAST_PART = 0.5
@@ -52,11 +53,11 @@ def _rows(record: RunRecord) -> Chart:
 
 
 def _permits(record: RunRecord) -> Chart:
-    times, values, permits = _starts(record), list[int](), record.permits
+    values, permits = list[int](), record.permits
     for one in record.slices.slices:
         permits = permits if one.permits is None else one.permits
         values.append(permits)
-    trace = _trace("permits", "--violet", _with_end(record, times), [*values, values[-1]], shape="hv")
+    trace = _trace("permits", "--violet", [*_starts(record), _end(record)], [*values, values[-1]], shape="hv")
     return Chart("permits", "Permits", "requests that may be in flight", [trace], _time_layout())
 
 
@@ -68,20 +69,17 @@ def _requests(record: RunRecord) -> Chart:
     ]
     rates = list(_rates(record))
     if any(rate is not None for rate in rates):
-        pace = _trace("pace", "--ink-2", _starts(record), rates, shape="hv")
+        pace = _trace("pace", "--ink-2", *_over_time(record, rates), shape="hv")
         pace["line"]["dash"] = "dot"
         data.append(pace)
-    return Chart("requests", "Pace and refusals", "requests per second, and the limit", data, _time_layout())
+    return Chart("requests", "Pace and refusals", "per second, and the limit", data, _time_layout())
 
 
 def _latency(record: RunRecord) -> Chart:
-    starts, slices = _starts(record), record.slices.slices
     data: list[dict[str, Any]] = []
     for name, percent, colour in (("95th percentile", 95, "--orange"), ("median", 50, "--blue")):
-        values = [one.total.percentile(percent) for one in slices]
-        trace = _trace(name, colour, starts, values)
-        trace["connectgaps"] = True
-        data.append(trace)
+        values = [one.total.percentile(percent) for one in record.slices.slices]
+        data.append(_trace(name, colour, *_over_time(record, values)))
     return Chart("latency", "Latency", "from the request to the whole answer", data, _time_layout("s"))
 
 
@@ -96,31 +94,38 @@ def _tokens(record: RunRecord) -> Chart:
 def _lengths(record: RunRecord) -> Chart:
     bars = list(record.answer_tokens.bars(_BARS))
     labels = [f"{low:,.0f} to {high:,.0f}" if high - low > 1 else f"{high:,.0f}" for low, high, _ in bars]
+    counts = [count for *_, count in bars]
     trace = {
         "type": "bar",
         "x": [f"{(low * high) ** 0.5:,.0f}" for low, high, _ in bars],
-        "y": [count for *_, count in bars],
+        "y": counts,
         "customdata": labels,
         "hovertemplate": "%{customdata} tokens: %{y:,} answers<extra></extra>",
         "marker": {"color": "--teal"},
     }
     x_axis = {"type": "category", "nticks": 8, "title": {"text": "tokens of the answer"}}
-    return Chart("lengths", "Answer lengths", "number of answers", [trace], {"xaxis": x_axis, "bargap": 0.05})
+    layout = {"xaxis": x_axis, "yaxis": _count_axis(counts), "bargap": 0.05}
+    return Chart("lengths", "Answer lengths", "number of answers", [trace], layout)
 
 
 def _finish_reasons(record: RunRecord) -> Chart:
     reasons = sorted(record.finish_reasons.items(), key=lambda item: item[1])
+    counts = [count for _, count in reasons]
     trace = {
         "type": "bar",
         "orientation": "h",
-        "x": [count for _, count in reasons],
+        "x": counts,
         "y": [name.replace("_", " ") for name, _ in reasons],
-        "text": [f"{count:,}" for _, count in reasons],
+        "text": [f"{count:,}" for count in counts],
         "textposition": "auto",
         "hoverinfo": "skip",
         "marker": {"color": ["--blue" if name in ("stop", "tool_calls") else "--orange" for name, _ in reasons]},
     }
-    layout = {"xaxis": {"rangemode": "tozero"}, "yaxis": {"type": "category", "automargin": True}, "bargap": 0.35}
+    layout = {
+        "xaxis": _count_axis(counts),
+        "yaxis": {"type": "category", "automargin": True},
+        "bargap": 0.35,
+    }
     return Chart("finish", "Finish reasons", "number of answers of this run", [trace], layout)
 
 
@@ -128,8 +133,15 @@ def _finish_reasons(record: RunRecord) -> Chart:
 
 
 def _time_layout(unit: str = "") -> dict[str, Any]:
-    y_axis = {"rangemode": "tozero", "ticksuffix": f" {unit}" if unit else ""}
+    y_axis: dict[str, Any] = {"rangemode": "tozero"}
+    if unit:
+        y_axis |= {"ticksuffix": f" {unit}", "exponentformat": "none"}
     return {"xaxis": {"type": "date", "nticks": 5, "tickangle": 0}, "yaxis": y_axis, "hovermode": "x unified"}
+
+
+def _count_axis(counts: Sequence[int]) -> dict[str, Any]:
+    """An axis from 0. Small counts have no ticks between whole numbers."""
+    return {"rangemode": "tozero", **({"dtick": 1} if max(counts) < _FEW else {})}
 
 
 def _area(name: str, colour: str, record: RunRecord, count: Callable[[TimeSlice], int]) -> dict[str, Any]:
@@ -139,23 +151,31 @@ def _area(name: str, colour: str, record: RunRecord, count: Callable[[TimeSlice]
 def _line(name: str, colour: str, record: RunRecord, count: Callable[[TimeSlice], int]) -> dict[str, Any]:
     """A line of the counts per second."""
     values = [count(one) / seconds for one, seconds in zip(record.slices.slices, _durations(record), strict=True)]
-    return _trace(name, colour, _starts(record), values)
+    return _trace(name, colour, *_over_time(record, values))
 
 
 def _trace(
     name: str, colour: str, x: Sequence[str], y: Sequence[float | None], *, shape: str = "linear"
 ) -> dict[str, Any]:
+    """A line. Where values are missing it has a gap, and markers, so that a value between two gaps is visible."""
     y = [None if value is None else float(f"{value:.4g}") for value in y]
-    mode = "lines" if len(x) > 1 else "markers"
-    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": y, "line": {"color": colour, "shape": shape}}
+    mode = {"mode": "lines+markers", "marker": {"size": 4}} if None in y else {"mode": "lines"}
+    return {"type": "scatter", **mode, "name": name, "x": x, "y": y, "line": {"color": colour, "shape": shape}}
 
 
 def _starts(record: RunRecord) -> list[str]:
     return [_time(record, number * record.slices.seconds) for number in range(len(record.slices.slices))]
 
 
-def _with_end(record: RunRecord, times: list[str]) -> list[str]:
-    return [*times, _time(record, max(record.seconds, (len(times) - 1) * record.slices.seconds))]
+def _end(record: RunRecord) -> str:
+    """The end of the run, or of the last slice that has begun."""
+    return _time(record, max(record.seconds, (len(record.slices.slices) - 1) * record.slices.seconds))
+
+
+def _over_time(record: RunRecord, values: Sequence[float | None]) -> tuple[Sequence[str], Sequence[float | None]]:
+    """The times and the values of a line. A single value goes on until the end of the run."""
+    starts = _starts(record)
+    return (starts, values) if len(values) > 1 else ([*starts, _end(record)], [*values, *values])
 
 
 def _time(record: RunRecord, seconds: float) -> str:

@@ -26,8 +26,8 @@ from asyncinfer.report.record import RunRecord
 from asyncinfer.scratch.atomic import replacing
 
 _FILES = files("asyncinfer.report") / "assets"
-# Characters that HTML does not allow, with which an answer could also change a terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Characters that HTML does not allow, and those with which an answer could show its letters in another order.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202d\u202e]")
 
 
 def check_packages() -> None:

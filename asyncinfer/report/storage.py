@@ -41,11 +41,13 @@ def load_record(path: Path) -> RunRecord:
         InputError: There are no saved events at this path.
     """
     try:
-        if not path.name.endswith(_SUFFIX) and events_path(path).exists():
+        if not path.name.endswith(_SUFFIX) and (events_path(path).exists() or not path.exists()):
             path = events_path(path)
         return RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist. A run writes it with save_events: true (--save-events)") from None
+        raise InputError(
+            f"{path} does not exist. Only a run with save_events: true (--save-events) writes it"
+        ) from None
     except ValidationError:
         raise InputError(
             f"{path} holds no saved events. Give the output of a run that had save_events: true (--save-events), or "
