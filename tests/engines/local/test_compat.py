@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import gc
+import os
 import re
 import threading
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -150,3 +153,16 @@ def test_cleanup_of_vllm_is_restored_after_the_last_engine() -> None:
     compat.remove_loaded(engine)
     compat.release_shared_state()
     assert core.cleanup_dist_env_and_memory is original
+
+
+def test_files_that_llama_cpp_never_closes_cause_no_warning_at_exit() -> None:
+    from asyncinfer.engines.local.llama_cpp import compat
+
+    null = Path(os.devnull)
+    utils = SimpleNamespace(outnull_file=null.open("w"), errnull_file=null.open("w"))
+    compat.allow_open_files(utils)
+    os.fstat(utils.outnull_file.fileno())
+    assert print("lost", file=utils.errnull_file) is None
+    for name in ("outnull_file", "errnull_file"):
+        delattr(utils, name)  # pytest turns a warning of the destructor into a failure.
+    gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 import threading
 from collections import deque
@@ -32,13 +33,29 @@ _SUPPRESSING = ("llama_cpp.llama", "llama_cpp._internals")
 @cache
 def api() -> Any:
     """The module `llama_cpp`."""
-    return import_module("llama_cpp")
+    is_new = "llama_cpp" not in sys.modules
+    module = import_module("llama_cpp")
+    if is_new:
+        allow_open_files(import_module("llama_cpp._utils"))
+    return module
 
 
 @cache
 def mtmd() -> Any:
     """The module of llama.cpp's multimodal library."""
+    api()
     return import_module("llama_cpp.mtmd_cpp")
+
+
+def allow_open_files(utils: Any) -> None:
+    """Replace the files of /dev/null that `llama_cpp._utils` never closes by files that may stay open.
+
+    Python warns of the others when the process exits. They cannot be closed before, because destructors use them.
+    """
+    for name in ("outnull_file", "errnull_file"):
+        if (file := getattr(utils, name, None)) is not None:
+            setattr(utils, name, os.fdopen(os.dup(file.fileno()), "w", closefd=False))
+            file.close()
 
 
 def check_images() -> None:
