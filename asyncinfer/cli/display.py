@@ -74,11 +74,15 @@ def show_summary(summary: RunSummary, output_path: str | None) -> None:
 
 
 def show_failures(failures: list[tuple[int, FailureDetail]], count: int) -> None:
-    """Print the first failed rows, and how many more there are."""
-    for index, detail in failures[:_SHOWN]:
-        say(f"row {index} failed: {detail.error_message}", row=index)
-    if count > _SHOWN:
-        say(f"... and {count - _SHOWN} more failed rows")
+    """Print the first failed rows, each message once, and how many more there are."""
+    messages = dict[str, int]()
+    for index, detail in failures:
+        messages.setdefault(detail.error_message, index)
+    shown = list(messages.items())[:_SHOWN]
+    for message, index in shown:
+        say(f"row {index} failed: {message}", row=index)
+    if count > len(shown):
+        say(f"... and {count - len(shown)} more failed rows")
 
 
 def advice(summary: RunSummary) -> str:

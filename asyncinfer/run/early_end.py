@@ -14,7 +14,9 @@ def ended_early(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
     saved = f"{active.statuses.saved_count}{of} rows are saved"
     summary = stats.summary()
     if flow.stopped or flow.full is None:
-        where = f" They are in {scratch.path}; run the same again to go on." if scratch is not None else ""
-        return RunInterruptedError(f"Stopped: {saved}.{where}", summary)
+        if scratch is None:
+            return RunInterruptedError(f"Stopped: {saved}.", summary)
+        where = f". They are in {scratch.path}" if statuses.saved_count else ""
+        return RunInterruptedError(f"Stopped: {saved}{where}; run the same again to go on.", summary)
     where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
     return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)

@@ -21,6 +21,11 @@ T = TypeVar("T")
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 # The subclasses of `ClientConnectorError` that are not here mean that a server answered.
 _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError)
+_ADVICE = {
+    aiohttp.ClientConnectorDNSError: ". Check the host name in the URL, and the network",
+    aiohttp.ClientConnectorCertificateError: ". Check the host name in the URL. If the certificate is from a private "
+    "authority, name the file with the certificate of that authority in the environment variable SSL_CERT_FILE",
+}
 # OpenSSL's errors for an answer that is not TLS.
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG")
 # The parts of an invalid HTTP response that aiohttp quotes in its errors.
@@ -57,6 +62,7 @@ def as_request_error(error: Exception, timeout: float) -> RequestError:
     has_no_tls = isinstance(error, aiohttp.ClientConnectorSSLError) and _NO_TLS.search(text) is not None
     if has_no_tls:
         what += ". The server at this port does not use TLS. Begin the URL with http://, or correct the port"
+    what += next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
     # The error for a certificate that is not trusted is also a ValueError. It is handled below.
     if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
         return RequestError(what, error_type=InferenceErrorType.CONFIG, scope=ErrorScope.ACCOUNT)

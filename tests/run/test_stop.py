@@ -125,3 +125,11 @@ async def single_call(engine: FakeEngine, method: str, stop: Stop) -> None:
                 pass
         case _:
             await asyncio.to_thread(lambda: list(engine.stream(question("a"), stop=stop)))
+
+
+async def test_message_names_no_scratch_file_if_no_row_was_saved(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.request()
+    config = InferenceConfig(output_path=str(tmp_path / "out.jsonl"))
+    with pytest.raises(RunInterruptedError, match=r"^Stopped: 0 of 5 rows are saved; run the same again to go on\.$"):
+        await FakeEngine().ainfer(questions(5), config, stop=stop)

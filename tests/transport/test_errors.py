@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
+
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from asyncinfer import InferenceErrorType, RequestError
 from asyncinfer.errors import ErrorScope
 from asyncinfer.transport.base import Transport
+from asyncinfer.transport.errors import as_request_error
 from tests.faults import (
     Fault,
     FaultServer,
@@ -45,6 +50,14 @@ async def test_https_to_a_server_without_tls_says_so(own: Transport) -> None:
     assert "The server at this port does not use TLS" in str(error)
     assert (error.is_retryable, error.scope) == (False, ErrorScope.ACCOUNT), "another run fails in the same way"
     assert KEY not in all_text(error)
+
+
+async def test_unknown_host_and_untrusted_certificate_come_with_advice() -> None:
+    key = ConnectionKey("llm.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+    unknown = aiohttp.ClientConnectorDNSError(key, OSError("Name or service not known"))
+    assert "Check the host name in the URL, and the network" in str(as_request_error(unknown, 1))
+    untrusted = aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("self-signed certificate"))
+    assert "SSL_CERT_FILE" in str(as_request_error(untrusted, 1))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://127.0.0.1:abc/v1", "http:///v1"])

@@ -55,12 +55,14 @@ def infer(
     ] = False,
     report: Annotated[
         str | None,
-        typer.Option("--report", help="The HTML page about the run, which is written at its end, whatever ends it."),
+        typer.Option(
+            "--report", help="Write an HTML page about the run to this path, at the end of the run or after an error."
+        ),
     ] = None,
     save_events: Annotated[
         bool, typer.Option("--save-events", help="Save the events beside the output, for asyncinfer report.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="Run only so many rows, the first ones.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Run only the first N rows.")] = None,
     retry_failures: Annotated[
         bool,
         typer.Option("--retry-failures", help="Run only OUTPUT.failures.jsonl, and merge the answers into the output."),
@@ -79,7 +81,7 @@ def infer(
     system: System = None,
     history: Annotated[
         bool,
-        typer.Option("--history/--no-history", help="Save the messages of a chat and bring back earlier ones, or not."),
+        typer.Option("--history/--no-history", help="Keep the messages of chats, for the arrow keys, or not."),
     ] = True,
     markdown: Markdown = True,
     log_level: LogLevel = "warning",
@@ -87,6 +89,8 @@ def infer(
     verbose: Verbose = False,
 ) -> None:
     """Answer a file of conversations, or chat.
+
+    asyncinfer infer -c config.yaml --input_path in.jsonl --output_path out.jsonl
 
     Every setting can be overridden with its dotted path: --generation.max_new_tokens 64
 

@@ -15,11 +15,14 @@ def show(
         Path, typer.Argument(help="The output of a run, also one that is not finished; or a scratch or failures file.")
     ],
     follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Print further rows as they are saved, until the run ends.")
+        bool,
+        typer.Option(
+            "-f", "--follow", help="Print further rows as they are saved, until the run ends. Wait for its start."
+        ),
     ] = False,
     failures: Annotated[bool, typer.Option("--failures", help="Show only the rows that failed.")] = False,
-    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, help="Show at most so many rows.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print conversations as JSON lines.")] = False,
+    limit: Annotated[int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="Show at most N rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON lines.")] = False,
 ) -> None:
     """Show the rows of a run, from its output or from what it has saved so far."""
 
