@@ -103,7 +103,7 @@ def _shows_exporters_once() -> Callable[[logging.LogRecord], bool]:
             return False
         is_shown = True
         text = record.getMessage().rstrip(".")
-        record.msg, record.args = "OpenTelemetry: %s. The run goes on. This is shown only once", (text,)
+        record.msg, record.args = "OpenTelemetry: %s. This does not affect the rows, and is shown only once", (text,)
         return True
 
     return filter_record

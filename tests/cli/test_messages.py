@@ -48,5 +48,6 @@ def test_collector_that_cannot_be_reached_is_reported_once(
     logging.getLogger(EXPORTER).error("Failed to export spans batch.")
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith(
-        "WARNING OpenTelemetry: Transient error refused, retrying in 1.10s. The run goes on. This is shown only once"
+        "WARNING OpenTelemetry: Transient error refused, retrying in 1.10s. "
+        "This does not affect the rows, and is shown only once"
     )

@@ -54,8 +54,8 @@ def ask(
         str | None,
         typer.Option(
             "--response-model",
-            help="A pydantic class, as package.module:Class, that the answer fits. An answer that does not fit is asked "
-            "again.",
+            help="A pydantic class, as package.module:Class, that the answer fits. "
+            "An answer that does not fit is asked again.",
         ),
     ] = None,
     stream: Annotated[

@@ -55,9 +55,7 @@ def infer(
     ] = False,
     report: Annotated[
         str | None,
-        typer.Option(
-            "--report", help="Write an HTML page about the run to this path, at the end of the run or after an error."
-        ),
+        typer.Option("--report", help="Write an HTML page about the run to this path, also after an error."),
     ] = None,
     save_events: Annotated[
         bool, typer.Option("--save-events", help="Save the events beside the output, for asyncinfer report.")
