@@ -16,7 +16,7 @@ def ended_early(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
     if flow.stopped or flow.full is None:
         if scratch is None:
             return RunInterruptedError(f"Stopped: {saved}.", summary)
-        where = f". They are in {scratch.path}" if statuses.saved_count else ""
+        where = f". They are in {scratch.path}" if active.statuses.saved_count else ""
         return RunInterruptedError(f"Stopped: {saved}{where}; run the same again to go on.", summary)
     where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
     return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)
