@@ -19,7 +19,7 @@ from asyncinfer.config import InferenceConfig
 from asyncinfer.config.overrides import mask_arguments
 from asyncinfer.display.counts import progress_text
 from asyncinfer.engines.base import BaseInferenceEngine
-from asyncinfer.engines.batch_async import uses_batches
+from asyncinfer.engines.call_runs import uses_batches
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.conversation import Conversation
