@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_jsonable_python
 
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import Kind, arrow_type
@@ -55,10 +55,17 @@ class AnswerColumns:
         """The names that columns of the input must not have."""
         return frozenset([*self._fields, _ANSWER, _REASON, *_TOKENS, *_KEYS])
 
-    def look_at(self, text: bytes) -> None:
-        """Learn from the JSON of an answered conversation which columns the output needs."""
+    def look_at(self, text: bytes, conversation: Conversation | None = None) -> None:
+        """Learn which columns the output needs.
+
+        Args:
+            text: The JSON of an answered conversation.
+            conversation: The conversation itself, if there is one.
+        """
         self._found.update(name for name, key in _KEYS.items() if key in text)
-        if self._fields and _ANSWER not in self._found and self._typed(Conversation.from_json(text)) is None:
+        if not self._fields or _ANSWER in self._found:
+            return
+        if self._typed(conversation or Conversation.from_json(text)) is None:
             self._found.add(_ANSWER)
 
     @property
@@ -86,15 +93,18 @@ class AnswerColumns:
 
     def _typed(self, conversation: Conversation) -> dict[str, Any] | None:
         """The properties of a typed answer; None if it does not fit the schema."""
-        for value in self._values(conversation.messages[-1].text):
+        for value in self._values(conversation):
             if isinstance(value, dict):
                 found = fitting(self._fields, cast(dict[str, Any], value))
                 if found is not None:
                     return found
         return None
 
-    def _values(self, text: str) -> Iterator[object]:
-        """Yield the JSON values that a text stands for."""
+    def _values(self, conversation: Conversation) -> Iterator[object]:
+        """Yield the JSON values that an answer stands for."""
+        text = conversation.messages[-1].text
+        if conversation.parsed is not None:
+            yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
         with suppress(ValueError):
             yield from_json(text)
         if self._shape is not None and self._shape.values is not None:

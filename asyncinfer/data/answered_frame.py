@@ -7,16 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from asyncinfer.data.answer_columns import AnswerColumns
+from pydantic import BaseModel
+
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
 from asyncinfer.data.arrow_table import pyarrow
+from asyncinfer.data.column_types import ColumnScan, Kind, arrow_type
+from asyncinfer.data.json_values import as_text
 from asyncinfer.data.table import Table
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
 
 _ERROR = "error"
+_TYPES = {Kind.BOOLEAN: "boolean", Kind.INTEGER: "integer", Kind.NUMBER: "number"}
+
+
+class Column(NamedTuple):
+    """A new column.
+
+    Args:
+        values: Its values, as JSON has them: lists and dicts stay what they are.
+        kind: What the values are. `TEXT` also stands for lists, dicts and values of several types.
+    """
+
+    values: list[Any]
+    kind: Kind
+
+    @property
+    def is_text(self) -> bool:
+        """Whether all values are texts or null."""
+        return all(isinstance(value, str | None) for value in self.values)
+
+    def texts(self) -> list[str | None]:
+        """The values as text."""
+        return [None if value is None else as_text(value) for value in self.values]
 
 
 def with_answers(data: Any, table: Table, answers: Sequence[Conversation] | InferenceResult) -> Any:
@@ -29,67 +55,92 @@ def with_answers(data: Any, table: Table, answers: Sequence[Conversation] | Infe
     match type(data).__module__.partition(".")[0], type(data).__name__:
         case "pandas", "DataFrame":
             _check(len(data), list(data.columns), new)
-            return data.assign(**{name: _pandas_values(values) for name, values in new.items()})
+            return data.assign(**{name: _pandas_values(column) for name, column in new.items()})
         case "polars", "DataFrame" | "LazyFrame":
             frame = data.lazy().collect()
             _check(len(frame), frame.columns, new)
-            return frame.with_columns([_polars_series(name, values) for name, values in new.items()])
+            return frame.with_columns([_polars_series(name, column) for name, column in new.items()])
         case "pyarrow", "Table":
             _check(len(data), data.column_names, new)
-            for name, values in new.items():
-                data = data.append_column(name, pyarrow().array(values, _arrow_type(values)))
+            for name, column in new.items():
+                data = data.append_column(name, _arrow_values(column))
             return data
         case "datasets", "Dataset":
             _check(len(data), data.column_names, new)
-            for name, values in new.items():
-                data = data.add_column(name, values)
+            for name, column in new.items():
+                data = data.add_column(name, _arrow_values(column).to_pylist())
             return data
         case _:
             return _dicts(table, new)
 
 
-def _columns(answers: Sequence[Conversation] | InferenceResult) -> dict[str, list[Any]]:
-    """The values of each new column."""
+def _columns(answers: Sequence[Conversation] | InferenceResult) -> dict[str, Column]:
+    """The new columns."""
     if not isinstance(answers, InferenceResult):
         answers = InferenceResult([*enumerate(answers)], {})
-    columns = AnswerColumns()
+    schema = _schema([answer.parsed for _, answer in answers.successful])
+    columns = AnswerColumns(AnswerShape(schema) if schema is not None else None)
     for _, answer in answers.successful:
-        columns.look_at(answer.to_json_bytes())
+        columns.look_at(answer.to_json_bytes(), answer)
     rows = {index: columns.values(answer) for index, answer in answers.successful}
     indexes = range(len(answers.successful) + len(answers.failures))
-    new = {name: [rows.get(index, {}).get(name) for index in indexes] for name in columns.kinds}
+    new = {
+        name: Column([rows.get(index, {}).get(name) for index in indexes], kind) for name, kind in columns.kinds.items()
+    }
     if answers.failures:
-        new[_ERROR] = [answers.error_messages.get(index) for index in indexes]
+        new[_ERROR] = Column([answers.error_messages.get(index) for index in indexes], Kind.TEXT)
     return new
 
 
-def _check(rows: int, names: Sequence[Any], new: Mapping[str, list[Any]]) -> None:
-    count = len(next(iter(new.values())))
+def _schema(parsed: Sequence[Any]) -> dict[str, Any] | None:
+    """A JSON schema of parsed answers; None if they are no objects."""
+    model = next((value for value in parsed if value is not None), None)
+    if isinstance(model, BaseModel):
+        return type(model).model_json_schema()
+    if not isinstance(model, dict):
+        return None
+    scan = ColumnScan()
+    for value in parsed:
+        if isinstance(value, dict):
+            scan.add(cast(dict[str, Any], value))
+    return {"properties": {name: {"type": _TYPES.get(scan.kinds.get(name, Kind.TEXT))} for name in scan.names}}
+
+
+def _check(rows: int, names: Sequence[Any], new: Mapping[str, Column]) -> None:
+    count = len(next(iter(new.values())).values)
     if rows != count:
         raise InputError(f"there are {count} answers for {rows} rows; pass the result of a call with these rows")
     if taken := [name for name in new if name in names]:
         raise InputError(f"the data have a column {taken[0]!r} already; rename it first")
 
 
-def _is_number(values: Sequence[Any]) -> bool:
-    return any(isinstance(value, int) for value in values)
-
-
-def _pandas_values(values: list[Any]) -> Any:
+def _pandas_values(column: Column) -> Any:
     pandas: Any = import_module("pandas")
-    return pandas.array(values, dtype="Int64") if _is_number(values) else values
+    kinds = {Kind.INTEGER: "Int64", Kind.NUMBER: "Float64", Kind.BOOLEAN: "boolean"}
+    return pandas.array(column.values, dtype=kinds[column.kind]) if column.kind in kinds else column.values
 
 
-def _polars_series(name: str, values: Sequence[Any]) -> Any:
+def _polars_series(name: str, column: Column) -> Any:
     polars: Any = import_module("polars")
-    return polars.Series(name, values, polars.Int64 if _is_number(values) else polars.String)
+    kinds = {Kind.INTEGER: polars.Int64, Kind.NUMBER: polars.Float64, Kind.BOOLEAN: polars.Boolean}
+    if column.kind in kinds or column.is_text:
+        return polars.Series(name, column.values, kinds.get(column.kind, polars.String))
+    try:
+        return polars.Series(name, column.values)
+    except Exception:  # The values have several types.
+        return polars.Series(name, column.texts(), polars.String)
 
 
-def _arrow_type(values: Sequence[Any]) -> Any:
-    return pyarrow().int64() if _is_number(values) else pyarrow().string()
+def _arrow_values(column: Column) -> Any:
+    if column.kind is not Kind.TEXT or column.is_text:
+        return pyarrow().array(column.values, arrow_type(column.kind))
+    try:
+        return pyarrow().array(column.values)
+    except Exception:  # The values have several types.
+        return pyarrow().array(column.texts(), pyarrow().string())
 
 
-def _dicts(table: Table, new: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def _dicts(table: Table, new: Mapping[str, Column]) -> list[dict[str, Any]]:
     for _ in table.prepare():
         pass
     rows = [row.values for row in table.rows()]
@@ -97,4 +148,4 @@ def _dicts(table: Table, new: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         raise broken[0]
     found = [dict(values) for values in rows if isinstance(values, Mapping)]
     _check(len(found), list(dict.fromkeys(name for row in found for name in row)), new)
-    return [{**row, **{name: values[index] for name, values in new.items()}} for index, row in enumerate(found)]
+    return [{**row, **{name: column.values[index] for name, column in new.items()}} for index, row in enumerate(found)]

@@ -44,6 +44,10 @@ class FileKind(NamedTuple):
     compression: Compression = Compression.NONE
 
 
+JSONL = FileKind()
+"""An uncompressed JSONL file."""
+
+
 def check_kind(path: Path, name: str, kind: FileKind) -> None:
     """Check that a file is what it is read as, as far as its first bytes show. A file that cannot be read is accepted.
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.data.file_kind import FileKind, check_kind
+from asyncinfer.data.file_kind import JSONL, FileKind, check_kind
 from asyncinfer.data.layout import is_url
 from asyncinfer.errors import ConfigError, InputError, MissingDependencyError, error_text
 from asyncinfer.types.files import local_path
@@ -35,7 +35,7 @@ class StoredFile:
         path: Its path; None for a URL.
     """
 
-    def __init__(self, given: str, kind: FileKind = FileKind()) -> None:  # noqa: B008
+    def __init__(self, given: str, kind: FileKind = JSONL) -> None:
         self._kind = kind
         self._url = given if is_url(given) else None
         self.path = expanded(local_path(given), "input_path") if self._url is None else None

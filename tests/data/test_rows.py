@@ -11,9 +11,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel
 
-from asyncinfer import Conversation, FailureDetail, InferenceConfig, InputError, InputParams, rows_from
-from tests.fakes import ONE_ATTEMPT, FakeEngine, rejection
+from asyncinfer import (
+    Conversation,
+    FailureDetail,
+    FinishReason,
+    InferenceConfig,
+    InputError,
+    InputParams,
+    Message,
+    ModelParams,
+    Role,
+    rows_from,
+)
+from asyncinfer.types.answer import Completion
+from tests.fakes import ONE_ATTEMPT, FakeEngine, SimpleEngine, rejection
 
 DICTS = [{"text": "a", "n": 1}, {"text": "b", "n": None}]
 PROMPT = "{{ text }} {{ n }}"
@@ -90,6 +103,42 @@ async def test_answers_become_columns_of_a_frame_of_the_same_kind(kind: str, exp
     assert list(found[0]) == [
         "text", "n", "answer", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens",
     ]  # fmt: skip
+
+
+class City(BaseModel):
+    name: str
+    people: int | None
+    rivers: list[str]
+
+
+class Atlas(SimpleEngine):
+    """Answers with a city. The second one is unknown."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        city = City(name="Rome", people=3, rivers=["Tiber"])
+        if conversation.messages[-1].text.startswith("b"):
+            city = City(name="Ys", people=None, rivers=[])
+        return Completion(Message(role=Role.ASSISTANT, content=city.model_dump_json()), FinishReason.STOP)
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "datasets", "dicts"])
+@pytest.mark.parametrize("model", [City, City.model_json_schema()])
+async def test_typed_answers_become_typed_columns(kind: str, model: Any) -> None:
+    rows = rows_from(SOURCES[kind](), prompt=PROMPT)
+    frame = rows.with_answers(await Atlas(ModelParams(model_name="atlas")).ainfer(rows, response_model=model))
+    found = as_dicts(frame)
+    assert [row["name"] for row in found] == ["Rome", "Ys"]
+    assert [list(row["rivers"]) for row in found] == [["Tiber"], []]
+    assert found[0]["people"] == 3
+    assert "answer" not in found[0]
+    if isinstance(frame, pd.DataFrame):
+        assert str(frame["people"].dtype) == "Int64"
+
+
+async def test_counts_are_numbers_also_if_no_answer_has_them() -> None:
+    rows = rows_from(pandas_frame(), prompt=PROMPT)
+    frame = rows.with_answers(await Atlas(ModelParams(model_name="atlas")).ainfer(rows))
+    assert str(frame["total_tokens"].dtype) == "Int64"
 
 
 def as_dicts(frame: Any) -> list[dict[str, Any]]:

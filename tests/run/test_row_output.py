@@ -8,6 +8,8 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import date
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -449,6 +451,60 @@ class Critic(SimpleEngine):
     async def _generate(self, conversation: Conversation) -> Completion:
         number = int(conversation.messages[-1].text.split()[2].rstrip(","))
         return Completion(Message(role=Role.ASSISTANT, content=self.texts[number]), FinishReason.STOP)
+
+
+class Place(BaseModel):
+    city: str
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+class Report(BaseModel):
+    """Fields of many types."""
+
+    stars: int
+    score: float
+    ok: bool | None
+    mood: Mood
+    day: date
+    price: Decimal
+    topics: list[str]
+    place: Place
+
+
+REPORT = {
+    "stars": "5", "score": 4, "ok": True, "mood": "good", "day": "2026-01-02", "price": "1.10", "topics": ["a", "b"],
+    "place": {"city": "Rome"},
+}  # fmt: skip
+
+
+class Reporter(SimpleEngine):
+    """Answers with a report in a fenced block, whose number of stars is a text."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        text = f"Here it is:\n```json\n{json.dumps(REPORT)}\n```"
+        return Completion(Message(role=Role.ASSISTANT, content=text), FinishReason.STOP)
+
+
+async def reported(tmp_path: Path, name: str) -> dict[str, Any]:
+    config = job(await saved(tmp_path, "in.csv", ROWS[:1]), tmp_path / name, keep=["id"])
+    config.generation.response_model = Report
+    await Reporter(ModelParams(model_name="a")).arun(config)
+    [row] = loaded(tmp_path / name)
+    return row
+
+
+async def test_answers_that_the_model_accepts_are_typed_in_every_format(tmp_path: Path) -> None:
+    as_json = {**REPORT, "stars": 5, "score": 4.0}
+    found = await reported(tmp_path, "out.jsonl")
+    assert {name: found[name] for name in as_json} == as_json
+    assert "answer" not in found
+    found = await reported(tmp_path, "out.parquet")
+    assert {name: found[name] for name in as_json} == {**as_json, "topics": '["a","b"]', "place": '{"city":"Rome"}'}
+    found = await reported(tmp_path, "out.csv")
+    assert (found["stars"], found["ok"], found["day"], found["topics"]) == ("5", "true", "2026-01-02", '["a","b"]')
 
 
 async def criticised(tmp_path: Path, name: str, texts: list[str]) -> list[dict[str, Any]]:
