@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from asyncinfer.config.base import Count, OptionalPath, Params
+from asyncinfer.config.generation import GenerationParams
 from asyncinfer.config.prompt_template import check_template
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.answer import ANSWER_METADATA, FAILURE
@@ -54,6 +56,11 @@ class InputParams(Params):
     """The column with the image of a row: a path, a URL, bytes, or a list of these."""
     id: str | None = None
     """The column whose values become the ids of the conversations."""
+    model_name: str | None = None
+    """The column with the name of the model that answers a row; null or empty: the model of the call."""
+    generation: dict[str, str] = Field(default_factory=dict)
+    """Columns with settings of single rows, by the name of the setting: `{temperature: heat}` takes `temperature` from
+    the column `heat`. Where it is null or empty, the setting of the call is in effect."""
     keep: list[str] | None = None
     """The columns that the output has beside the answer; null: all columns if the output is rows, otherwise none."""
     split: str = "train"
@@ -69,6 +76,17 @@ class InputParams(Params):
             name = "system" if self.system is not None else "images"
             raise ValueError(f"{name} needs a prompt: set input.prompt too")
         return self
+
+    @field_validator("generation")
+    @classmethod
+    def _check_settings(cls, columns: dict[str, str]) -> dict[str, str]:
+        known = GenerationParams.model_fields
+        if unknown := next((name for name in columns if name not in known), None):
+            near = get_close_matches(unknown, known, 1)
+            raise ValueError(
+                f"{unknown} is no setting of generation" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        return columns
 
     def check_metadata(self) -> None:
         """Raise a ConfigError if a column to keep cannot become metadata of a conversation."""

@@ -14,6 +14,7 @@ from asyncinfer.data.file_kind import FileKind
 from asyncinfer.data.hub_table import DatasetTable, HubTable
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import input_layout, is_url
+from asyncinfer.data.parts_table import PartsTable, matching_files
 from asyncinfer.data.stored_file import StoredFile
 from asyncinfer.data.table import Table
 from asyncinfer.errors import InputError, error_text
@@ -21,11 +22,19 @@ from asyncinfer.types.paths import expanded, is_folder
 
 
 def table_at(path: str, params: InputParams) -> Table:
-    """The table in a file, behind a URL, in a folder, or of a name on the Hugging Face hub.
+    """The table in a file, in all files that match a pattern, behind a URL, in a folder, or of a name on the Hugging
+    Face hub.
 
     Raises:
+        InputError: No file matches the pattern.
         ConfigError: The settings contradict the path.
     """
+    if (files := matching_files(path)) is not None:
+        return PartsTable(path, [_table_at(file, params) for file in files])
+    return _table_at(path, params)
+
+
+def _table_at(path: str, params: InputParams) -> Table:
     layout = input_layout(path, params)
     is_dataset = params.format is None and not is_url(path) and is_folder(expanded(path, "input_path"))
     if is_dataset or layout.format is InputFormat.DATASETS:
@@ -42,8 +51,11 @@ def table_at(path: str, params: InputParams) -> Table:
             return JsonTable(file, layout.compression)
 
 
-def table_of(data: object) -> Table:
+def table_of(data: object, params: InputParams | None = None) -> Table:
     """The table that `data` is: a path or URL, a data frame, an Arrow table, a data set, or an iterable of dicts.
+
+    Args:
+        params: How a file is read.
 
     Raises:
         InputError: It is none of these.
@@ -51,7 +63,7 @@ def table_of(data: object) -> Table:
         MissingDependencyError: pyarrow, which reads data frames, is not installed.
     """
     if isinstance(data, str | os.PathLike):
-        return table_at(os.fspath(cast(os.PathLike[str], data)), InputParams())
+        return table_at(os.fspath(cast(os.PathLike[str], data)), params or InputParams())
     frame: Any = data
     library, kind = type(data).__module__.partition(".")[0], type(data).__name__
     match library, kind:

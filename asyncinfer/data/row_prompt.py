@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -20,7 +21,8 @@ from asyncinfer.types.message import Message, Role
 
 MESSAGES = "messages"
 # The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.
-_PARTS = (MESSAGES, "conversation_id", "metadata", "tools")
+_PARTS = (MESSAGES, "conversation_id", "metadata", "tools", "generation", "model_name")
+_TEXTS = ("conversation_id", "model_name")
 
 
 class RowPrompt:
@@ -28,21 +30,24 @@ class RowPrompt:
 
     Args:
         keeps_metadata: Whether the columns in `keep` become metadata of the conversations.
+        keeps_keys: Whether the rows without a prompt are conversations with all of their keys.
 
     Raises:
         ConfigError: A template is wrong.
     """
 
-    def __init__(self, params: InputParams, *, keeps_metadata: bool = False) -> None:
-        self._params = params
+    def __init__(self, params: InputParams, *, keeps_metadata: bool = False, keeps_keys: bool = False) -> None:
+        self._params, self._keeps_keys = params, keeps_keys
         self._prompt = _template(params.prompt)
         self._system = _template(params.system)
         self._kept = tuple(params.keep or ()) if keeps_metadata else ()
+        self._has_settings = params.model_name is not None or bool(params.generation)
 
     @property
     def fingerprint(self) -> bytes:
-        """Changes with the settings that determine the id and the metadata of a conversation."""
-        return repr((self._params.id, self._kept)).encode(errors="surrogatepass")
+        """Changes with the settings that determine the id, the metadata and the settings of a conversation."""
+        own = (self._params.model_name, self._params.generation) if self._has_settings else ()
+        return repr((self._params.id, self._kept, *own)).encode(errors="surrogatepass")
 
     def check_columns(self, columns: tuple[str, ...], name: str) -> None:
         """Check that the table has the columns that the settings name.
@@ -70,16 +75,28 @@ class RowPrompt:
         if self._params.format is InputFormat.OPENAI_BATCH:
             conversation = conversation_of_request(values)
         elif self._prompt is None:
-            conversation = _given_conversation(values)
+            conversation = _given_conversation(values, () if self._keeps_keys else _PARTS)
         else:
             conversation = Conversation(messages=[*self._system_message(values), self._question(self._prompt, values)])
         if self._params.id is not None:
             given = _column(values, self._params.id, "input.id")
             conversation.conversation_id = None if given is None else str(given)
+        if self._has_settings:
+            self._add_settings(conversation, values)
         if self._kept:
             kept = {name: as_json(_column(values, name, "input.keep")) for name in self._kept}
             conversation.metadata = {**conversation.metadata, **kept}
         return conversation
+
+    def _add_settings(self, conversation: Conversation, values: Mapping[str, Any]) -> None:
+        """Add the settings of the row, which override those of the call."""
+        if self._params.model_name is not None:
+            name = _column(values, self._params.model_name, "input.model_name")
+            conversation.model_name = conversation.model_name if name in (None, "") else str(name)
+        columns = self._params.generation.items()
+        own = {setting: _setting(_column(values, column, "input.generation")) for setting, column in columns}
+        if set_ones := {setting: value for setting, value in own.items() if value not in (None, "")}:
+            conversation.generation = {**(conversation.generation or {}), **set_ones}
 
     def _needed(self) -> list[tuple[str, set[str]]]:
         """The settings, each with the columns that it names."""
@@ -89,6 +106,8 @@ class RowPrompt:
             ("input.system", set(self._system.columns) if self._system is not None else set()),
             ("input.images", {params.images} if params.images is not None else set()),
             ("input.id", {params.id} if params.id is not None else set()),
+            ("input.model_name", {params.model_name} if params.model_name is not None else set()),
+            ("input.generation", set(params.generation.values())),
             ("input.keep", set(params.keep or ())),
         ]
 
@@ -129,12 +148,20 @@ def _column(values: Mapping[str, Any], name: str, setting: str) -> Any:
         raise InputError(f"{setting}: there is no column {name!r}; the columns are {columns}") from None
 
 
-def _given_conversation(values: Mapping[str, Any]) -> Conversation:
-    """The conversation in the column `messages` of a row, and in columns beside it."""
+def _setting(value: Any) -> Any:
+    """The value of a setting. In CSV files, lists and objects are JSON texts."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        with suppress(ValueError):
+            return from_json(value)
+    return as_json(value)
+
+
+def _given_conversation(values: Mapping[str, Any], columns: Sequence[str]) -> Conversation:
+    """The conversation in the column `messages` of a row, and in columns beside it: those of `columns`, or all."""
     if MESSAGES not in values:
-        columns = ", ".join(map(str, values))
-        raise InputError(f"there is no column {MESSAGES!r}, so set input.prompt; the columns are {columns}")
-    data = {name: _part(name, values[name]) for name in _PARTS if values.get(name) is not None}
+        names = ", ".join(map(str, values))
+        raise InputError(f"there is no column {MESSAGES!r}, so set input.prompt; the columns are {names}")
+    data = {name: _part(name, values[name]) for name in columns or values if values.get(name) is not None}
     try:
         return Conversation.from_dict(data)
     except ValidationError as error:
@@ -145,12 +172,14 @@ def _given_conversation(values: Mapping[str, Any]) -> Conversation:
 
 def _part(name: str, value: Any) -> Any:
     """A part of a conversation, without the nulls that Arrow adds for keys of other rows."""
-    if isinstance(value, str) and name != "conversation_id":
+    if name in _TEXTS:
+        return str(value)
+    if isinstance(value, str):
         try:
             value = from_json(value)
         except ValueError as error:
             raise InputError(f"column {name!r}: not valid JSON: {error}") from None
-    return _without_nulls(value) if name != "conversation_id" else str(value)
+    return _without_nulls(value)
 
 
 def _without_nulls(value: Any) -> Any:

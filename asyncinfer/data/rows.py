@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from asyncinfer.config import InputParams
+from asyncinfer.config import InputFormat, InputParams
 from asyncinfer.data.answered_frame import with_answers
 from asyncinfer.data.dict_table import DictTable
 from asyncinfer.data.open_table import table_of
@@ -25,7 +25,7 @@ class Rows:
     def __init__(self, data: Any, params: InputParams) -> None:
         self._data = data
         self.params = params
-        self.table: Table = table_of(data)
+        self.table: Table = table_of(data, params)
 
     def __iter__(self) -> Iterator[Conversation]:
         for outcome in self.conversations():
@@ -69,7 +69,11 @@ def rows_from(
     system: str | None = None,
     images: str | None = None,
     id: str | None = None,
+    model_name: str | None = None,
+    generation: Mapping[str, str] | None = None,
     keep: Sequence[str] | None = None,
+    format: InputFormat | str | None = None,
+    delimiter: str | None = None,
 ) -> Rows:
     """Return the rows of `data`, with the prompt that makes a conversation of each.
 
@@ -81,7 +85,11 @@ def rows_from(
         system: A Jinja template for the system prompt.
         images: The column with the images: paths, URLs or bytes.
         id: The column whose values become the ids of the conversations.
+        model_name: The column with the name of the model that answers a row.
+        generation: Columns with settings of single rows, by the name of the setting, such as `temperature`.
         keep: The columns that become metadata of the conversations, or columns of the output of `arun`.
+        format: The format of a file; None: that of its extension.
+        delimiter: The character between two values of a CSV file; None: a tab in `.tsv` files, otherwise a comma.
 
     Raises:
         ConfigError: A template is wrong.
@@ -89,7 +97,15 @@ def rows_from(
         MissingDependencyError: A package that is needed is not installed.
     """
     params = InputParams(
-        prompt=prompt, system=system, images=images, id=id, keep=list(keep) if keep is not None else None
+        prompt=prompt,
+        system=system,
+        images=images,
+        id=id,
+        model_name=model_name,
+        generation=dict(generation or {}),
+        keep=list(keep) if keep is not None else None,
+        format=cast(InputFormat | None, format),  # A text is converted, or is an error.
+        delimiter=delimiter,
     )
     return Rows(data, params)
 

@@ -13,11 +13,12 @@ class TableRow(NamedTuple):
     """One row.
 
     Args:
-        line: The number of the line in which it begins, from 1; None for a row that is not from a text file.
+        line: The number of the line in which it begins, from 1, and the file if there are several; None for a row that
+            is not from a text file.
         values: The columns, or why the row is not valid.
     """
 
-    line: int | None
+    line: int | str | None
     values: Mapping[str, Any] | InputError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeGuard, cast
 
@@ -13,11 +14,13 @@ from asyncinfer.data.dict_table import DictTable, row_values
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import OutputLayout, input_layout, output_layout
 from asyncinfer.data.open_table import table_at
+from asyncinfer.data.parts_table import PartsTable
 from asyncinfer.data.row_prompt import RowPrompt
 from asyncinfer.data.rows import Rows
 from asyncinfer.data.table import Table
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.failures import failures_path
 from asyncinfer.run.items import as_conversation, require_messages
 from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
 from asyncinfer.run.table_source import TableSource
@@ -141,7 +144,7 @@ def _whole_source(input: ManyRows | None, config: InferenceConfig) -> Source | N
         return ListSource(rows) if rows else None
     if config.input_path is None:
         raise ConfigError("there is nothing to run: pass input=[...] or set input_path")
-    return _file_source(config.input_path, config.input or InputParams(), layout)
+    return _file_source(config.input_path, config, layout)
 
 
 def layout_of(config: InferenceConfig) -> OutputLayout:
@@ -188,9 +191,12 @@ def _prompted(prompt: RowPrompt, row: object) -> Conversation | InputError:
         return error
 
 
-def _file_source(path: str, params: InputParams, layout: OutputLayout) -> Source:
-    """The source that reads the file, the URL or the data set at `path`."""
+def _file_source(path: str, config: InferenceConfig, layout: OutputLayout) -> Source:
+    """The source that reads the file, the files, the URL or the data set at `path`."""
+    params = config.input or InputParams()
     table = table_at(path, params)
+    if isinstance(table, PartsTable) and config.output_path is not None:
+        _check_pattern(path, config.output_path)
     found = input_layout(path, params)
     has_conversations = params.prompt is None and params.id is None and params.keep is None
     if has_conversations and isinstance(table, JsonTable) and found.format is InputFormat.JSONL:
@@ -198,10 +204,22 @@ def _file_source(path: str, params: InputParams, layout: OutputLayout) -> Source
     return _table_source(table, params, layout)
 
 
+def _check_pattern(pattern: str, output_path: str) -> None:
+    """Raise a ConfigError if the next run would read what this run writes."""
+    pattern = str(expanded(pattern, "input.path").absolute())
+    output = expanded(output_path, "output_path").absolute()
+    for written in (output, failures_path(output)):
+        if fnmatch(str(written), pattern):
+            what = f"{written.name} matches the pattern of the input"
+            raise ConfigError(f"output_path: {what}, so the next run would read it; choose another folder or name")
+
+
 def _table_source(table: Table, params: InputParams, layout: OutputLayout) -> Source:
     if params.keep and not layout.has_rows:
         params.check_metadata()
-    return TableSource(table, RowPrompt(params, keeps_metadata=not layout.has_rows))
+    parts = table.parts if isinstance(table, PartsTable) else (table,)
+    is_json = all(isinstance(part, JsonTable) for part in parts)
+    return TableSource(table, RowPrompt(params, keeps_metadata=not layout.has_rows, keeps_keys=is_json))
 
 
 def absolute_path(given: str | Path | None, setting: str) -> Path | None:

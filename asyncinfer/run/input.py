@@ -127,10 +127,10 @@ class InvalidRows:
         self._count = 0
 
     @staticmethod
-    def place(line: int | None, row: int) -> str:
+    def place(line: int | str | None, row: int) -> str:
         return f"line {line}" if line is not None else f"row {row}"
 
-    def add(self, line: int | None, row: int, why: str) -> None:
+    def add(self, line: int | str | None, row: int, why: str) -> None:
         self._count += 1
         if len(self._shown) < _SHOWN:
             self._shown.append(f"  {self.place(line, row)}: {why}")

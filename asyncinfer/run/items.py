@@ -22,8 +22,8 @@ class InputItem(Protocol):
     """One row as it is read."""
 
     @property
-    def line(self) -> int | None:
-        """The number of its line, from 1; None for a row that is not from a text file."""
+    def line(self) -> int | str | None:
+        """The number of its line, from 1, and its file if there are several; None if it is not from a text file."""
         ...
 
     @property

@@ -29,7 +29,7 @@ class TableItem:
         self.checksum, self.size = crc32(content, crc32(prompt.fingerprint)), len(content)
 
     @property
-    def line(self) -> int | None:
+    def line(self) -> int | str | None:
         return self._row.line
 
     def load(self) -> Conversation:

@@ -65,6 +65,7 @@ def test_settings_survive_yaml() -> None:
         ("input: {format: xls}", "input.format: should be 'jsonl', 'csv', .*found 'xls'"),
         ("input: {system: a}", "input: system needs a prompt"),
         ("input: {images: a}", "input: images needs a prompt"),
+        ("input: {generation: {temprature: a}}", "input.generation: temprature is no .*; did you mean 'temperature'"),
         ("input: {delimiter: '||'}", "input.delimiter: "),
         ("output: {format: csv, rows: false}", "output: rows: a csv file cannot hold conversations"),
     ],

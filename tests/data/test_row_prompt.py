@@ -162,3 +162,43 @@ def test_settings_of_batch_requests_are_named_once(
 def test_other_batch_requests_are_bad_rows(row: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         conversation(row, format="openai_batch")
+
+
+# Settings of single rows
+
+
+def test_columns_may_have_settings_of_the_row() -> None:
+    settings: dict[str, Any] = {
+        "prompt": "a",
+        "model_name": "model",
+        "generation": {"temperature": "heat", "stop_strings": "stop"},
+    }
+    found = conversation({"model": "big", "heat": "0.5", "stop": '["x"]'}, **settings)
+    assert (found["model_name"], found["generation"]) == ("big", {"temperature": "0.5", "stop_strings": ["x"]})
+    assert set(conversation({"model": None, "heat": "", "stop": None}, **settings)) == {"messages"}
+
+
+def test_columns_of_conversations_have_their_settings() -> None:
+    row = {"messages": '[{"role": "user", "content": "a"}]', "generation": '{"seed": 1}', "model_name": "7"}
+    found = conversation(row, id="model_name")
+    assert (found["model_name"], found["generation"]) == ("7", {"seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_name": "m"}, "input.model_name: there is no column 'm'; the columns are a"),
+        ({"generation": {"seed": "s"}}, "input.generation: there is no column 's'"),
+    ],
+)
+def test_missing_column_of_a_setting_is_an_error(settings: dict[str, Any], message: str) -> None:
+    prompt = RowPrompt(InputParams(prompt="x", **settings))
+    with pytest.raises(InputError, match=message):
+        prompt.check_columns(("a",), "in.csv")
+    with pytest.raises(InputError, match=message):
+        prompt.conversation({"a": 1})
+
+
+def test_other_settings_give_another_fingerprint() -> None:
+    params: list[dict[str, Any]] = [{}, {"model_name": "a"}, {"generation": {"seed": "a"}}, {"id": "a"}]
+    assert len({RowPrompt(InputParams(prompt="x", **own)).fingerprint for own in params}) == 4

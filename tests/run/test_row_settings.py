@@ -18,6 +18,7 @@ from asyncinfer import (
     InferenceConfig,
     InferenceFailedError,
     InputError,
+    InputParams,
     ModelParams,
     RemoteInferenceEngine,
     RemoteParams,
@@ -81,6 +82,17 @@ async def test_file_may_have_them_and_output_keeps_them(api: Recorder, tmp_path:
     [row] = read_jsonl(tmp_path / "out.jsonl")
     assert (row["generation"], row["model_name"]) == (WARM, "other")
     assert api.sent[0].body["model"] == "other"
+
+
+async def test_columns_of_a_table_may_have_them(api: Recorder, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,heat,model\na,1.0,other\nb,,\nc,hot,\n")
+    columns = InputParams(prompt="{{ text }}", model_name="model", generation={"temperature": "heat"})
+    job = InferenceConfig(input_path=tmp_path / "in.csv", output_path=tmp_path / "out.csv", input=columns)
+    summary = await engine_at(api).arun(job)
+    sent = {text: (body["model"], body["temperature"]) for text, body in sent_by_text(api).items()}
+    assert sent == {"a": ("other", 1.0), "b": ("m", 0.0)}
+    [(_, failure)] = summary.failure_samples
+    assert failure.error_message.startswith("row 2 (line 4): generation.temperature: should be a valid number")
 
 
 async def test_they_are_part_of_the_key(api: Recorder) -> None:
