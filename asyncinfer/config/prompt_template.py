@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from asyncinfer.errors import MissingDependencyError
+from asyncinfer.types.names import listed_names
 
 if TYPE_CHECKING:
     from asyncinfer.config.template_sandbox import MeteredSandbox
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _LONGEST = 1 << 24
 # The variable with all columns.
 ROW = "row"
+
+
+class TemplateLimitError(ValueError):
+    """A template does too much for a row."""
 
 
 class PromptTemplate:
@@ -65,6 +70,7 @@ class PromptTemplate:
         """Return the text for the columns of one row.
 
         Raises:
+            TemplateLimitError: The template does too much for this row.
             ValueError: The row does not have a column, or the template fails for another reason.
         """
         if self._hidden:
@@ -75,11 +81,12 @@ class PromptTemplate:
         except self._undefined as error:
             missing = sorted(self.columns - values.keys())
             what = f"there is no column {missing[0]!r}" if missing else str(error)
-            raise ValueError(f"{what}; the columns are {', '.join(map(str, values))}") from None
+            raise ValueError(f"{what}; the columns are {listed_names(values)}") from None
         except RecursionError:
             raise ValueError("the template fails: a macro, a loop or a value is nested too deeply") from None
         except Exception as error:  # Filters raise errors of any kind.
-            raise ValueError(f"the template fails: {str(error) or type(error).__name__}") from None
+            kind = TemplateLimitError if isinstance(error, _environment().limit_error) else ValueError
+            raise kind(f"the template fails: {str(error) or type(error).__name__}") from None
 
 
 def check_template(source: str) -> str:

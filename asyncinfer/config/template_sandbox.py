@@ -29,6 +29,7 @@ from asyncinfer.config.template_work import (
     FILTER,
     ITERATION,
     Work,
+    WorkLimitError,
     begin,
     end,
     pay,
@@ -115,6 +116,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 class MeteredSandbox(Sandbox):
     """The sandbox whose filters and tests are paid for."""
+
+    limit_error = WorkLimitError
 
     def __init__(self, plain: Sandbox) -> None:
         super().__init__()

@@ -25,6 +25,10 @@ _MOST = 1 << 26
 _MOST_BITS = 1 << 16
 
 
+class WorkLimitError(ValueError):
+    """A rendering has done too much."""
+
+
 class Work:
     """What one rendering has paid."""
 
@@ -37,11 +41,11 @@ class Work:
         """Pay for an operation.
 
         Raises:
-            ValueError: The rendering has done too much.
+            WorkLimitError: The rendering has done too much.
         """
         self.left -= amount
         if self.left < 0:
-            raise ValueError(
+            raise WorkLimitError(
                 f"it does too much for this row: it may do at most {_MOST // ITERATION:,} iterations of loops, or work "
                 f"on {_MOST:,} characters, altogether; shorten its loops, texts and lists"
             )

@@ -93,7 +93,8 @@ def kind_of(value: Any) -> Kind:
         case date():
             return Kind.DATE
         case _:
-            return Kind.TEXT
+            plain = getattr(value, "item", None)  # Numbers of numpy.
+            return kind_of(plain()) if callable(plain) and getattr(value, "ndim", 1) == 0 else Kind.TEXT
 
 
 def common_kind(kinds: Iterable[Kind]) -> Kind:

@@ -48,5 +48,8 @@ class DictTable:
 def row_values(row: object) -> Mapping[str, Any] | InputError:
     """The columns of a row that is given as an object, or why it is not valid."""
     if isinstance(row, Mapping):
-        return cast(Mapping[str, Any], row)
+        columns = cast(Mapping[Any, Any], row)
+        if odd := [name for name in columns if not isinstance(name, str)]:
+            return InputError(f"the names of columns should be texts (found {odd[0]!r:.60})")
+        return columns
     return InputError(f"should be a dict with the columns (found {type(row).__name__})")

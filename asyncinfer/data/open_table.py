@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Any, cast
 
 from asyncinfer.config import InputFormat, InputParams
@@ -71,6 +71,8 @@ def table_of(data: object, params: InputParams | None = None) -> Table:
             return _from_pandas(frame)
         case "polars", "DataFrame":
             pyarrow()
+            if odd := [name for name, kind in frame.schema.items() if str(kind) == "Object"]:
+                raise InputError(f"the column {odd[0]!r} of the data frame has Python objects; convert it to a type")
             return MemoryTable(frame.to_arrow())
         case "polars", "LazyFrame":
             return table_of(frame.collect())
@@ -84,6 +86,10 @@ def table_of(data: object, params: InputParams | None = None) -> Table:
             return DatasetTable(frame)
         case "datasets", "DatasetDict":
             raise InputError(f"data has several splits; pass one of them, such as data[{next(iter(frame))!r}]")
+        case _ if isinstance(data, AsyncIterable):
+            raise InputError(
+                "data is an async iterable: pass it to ainfer_iter, with a config whose input has the prompt"
+            )
         case _ if isinstance(data, Iterable) and not isinstance(data, bytes | dict):
             return DictTable(cast(Iterable[object], data))
         case _:

@@ -11,6 +11,7 @@ from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.layout import is_url
 from asyncinfer.data.table import Table, TableRow
 from asyncinfer.errors import ConfigError, InputError, error_text
+from asyncinfer.types.names import listed_names
 from asyncinfer.types.paths import exists, expanded, is_file
 
 
@@ -34,8 +35,8 @@ class PartsTable:
         for part in self.parts:
             found = part.columns()
             if found is not None and first is not None and set(found) != set(first):
-                others = f"{self.parts[0].name} has {', '.join(first)}"
-                raise InputError(f"{part.name}: has the columns {', '.join(found)}, but {others}")
+                others = f"{self.parts[0].name} has {listed_names(first)}"
+                raise InputError(f"{part.name}: has the columns {listed_names(found)}, but {others}")
             yield
         self._schema = self._common_schema()
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from asyncinfer.config import InputFormat, InputParams
-from asyncinfer.config.prompt_template import PromptTemplate
+from asyncinfer.config.prompt_template import PromptTemplate, TemplateLimitError
 from asyncinfer.data.json_values import as_json
 from asyncinfer.data.openai_batch import conversation_of_request
 from asyncinfer.data.row_images import image_items
@@ -18,11 +18,16 @@ from asyncinfer.errors import InputError
 from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message, Role
+from asyncinfer.types.names import listed_names
 
 MESSAGES = "messages"
 # The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.
 _PARTS = (MESSAGES, "conversation_id", "metadata", "tools", "generation", "model_name")
 _TEXTS = ("conversation_id", "model_name")
+
+
+class PromptLimitError(InputError):
+    """A template does too much for a row. Finding this out takes about a second."""
 
 
 class RowPrompt:
@@ -58,7 +63,7 @@ class RowPrompt:
         for setting, needed in self._needed():
             if missing := sorted(needed - set(columns)):
                 what = f"{setting}: there is no column {missing[0]!r}"
-                raise InputError(f"{name}: {what}; the columns are {', '.join(columns)}")
+                raise InputError(f"{name}: {what}; the columns are {listed_names(columns)}")
         for setting, template in (("input.prompt", self._prompt), ("input.system", self._system)):
             try:
                 if template is not None:
@@ -136,6 +141,8 @@ def _template(source: str | None) -> PromptTemplate | None:
 def _rendered(template: PromptTemplate, values: Mapping[str, Any], setting: str) -> str:
     try:
         return template.render(values)
+    except TemplateLimitError as error:
+        raise PromptLimitError(f"{setting}: {error}") from None
     except ValueError as error:
         raise InputError(f"{setting}: {error}") from None
 
@@ -144,7 +151,7 @@ def _column(values: Mapping[str, Any], name: str, setting: str) -> Any:
     try:
         return values[name]
     except KeyError:
-        columns = ", ".join(map(str, values))
+        columns = listed_names(values)
         raise InputError(f"{setting}: there is no column {name!r}; the columns are {columns}") from None
 
 
@@ -159,7 +166,7 @@ def _setting(value: Any) -> Any:
 def _given_conversation(values: Mapping[str, Any], columns: Sequence[str]) -> Conversation:
     """The conversation in the column `messages` of a row, and in columns beside it: those of `columns`, or all."""
     if MESSAGES not in values:
-        names = ", ".join(map(str, values))
+        names = listed_names(values)
         raise InputError(f"there is no column {MESSAGES!r}, so set input.prompt; the columns are {names}")
     data = {name: _part(name, values[name]) for name in columns or values if values.get(name) is not None}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Generator
 
+from asyncinfer.data.row_prompt import PromptLimitError
 from asyncinfer.errors import InputError, UnreadableFileError
 from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_access import RowSettingsError
@@ -98,6 +99,8 @@ class ValidatedInput:
                 self.rejected[len(self)] = error
             else:
                 problems.add(item.line, len(self), str(error))
+                if isinstance(error, PromptLimitError) and problems.is_full:
+                    raise problems.error() from None  # Each further row may take a second, too.
             self.keys += bytes(KEY_BYTES)
             conversation = None
         self.checksums.append(item.checksum)
@@ -134,6 +137,11 @@ class InvalidRows:
         self._count += 1
         if len(self._shown) < _SHOWN:
             self._shown.append(f"  {self.place(line, row)}: {why}")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the message shows no further rows."""
+        return self._count >= _SHOWN
 
     def __bool__(self) -> bool:
         return self._count > 0

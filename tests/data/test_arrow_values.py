@@ -76,9 +76,10 @@ def test_only_the_row_with_invalid_text_fails(tmp_path: Path) -> None:
 
 def test_values_of_numpy_and_pandas_in_dicts_are_written(tmp_path: Path) -> None:
     moment = pd.Timestamp(NANOSECONDS, tz="UTC")
-    row: dict[str, Any] = {"a": np.float32(1.5), "b": np.array([1, 2]), "c": moment}
+    row: dict[str, Any] = {"a": np.float32(1.5), "b": np.array([1, 2]), "c": moment, "d": np.int64(3)}
     write(tmp_path / "a.jsonl", [row])
-    expected = {"a": 1.5, "b": [1, 2], "c": "2023-11-14T22:13:20.123456789+00:00"}
+    expected = {"a": 1.5, "b": [1, 2], "c": "2023-11-14T22:13:20.123456789+00:00", "d": 3}
     assert json.loads((tmp_path / "a.jsonl").read_text()) == expected
     write(tmp_path / "a.parquet", [row])
-    assert pq.read_table(tmp_path / "a.parquet")["c"].to_pylist() == [expected["c"]]
+    [again] = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert again == {**expected, "b": "[1,2]"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from asyncinfer import (
     Role,
     rows_from,
 )
+from asyncinfer.config import template_work
 from asyncinfer.types.answer import Completion
 from tests.fakes import ONE_ATTEMPT, FakeEngine, SimpleEngine, rejection
 
@@ -248,6 +249,40 @@ def test_conversations_can_be_looked_at() -> None:
 def test_other_objects_are_refused(data: object) -> None:
     with pytest.raises(InputError, match="data should be a path, a data frame or an iterable of dicts"):
         rows_from(data, prompt="a")
+
+
+def test_async_iterables_are_refused_with_what_to_do() -> None:
+    with pytest.raises(InputError, match="data is an async iterable: pass it to ainfer_iter"):
+        rows_from(endless(), prompt="a")
+
+
+def test_python_objects_in_a_polars_frame_are_refused() -> None:
+    with pytest.raises(InputError, match="the column 'a' of the data frame has Python objects"):
+        rows_from(pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}), prompt="a")
+
+
+def test_names_of_columns_are_texts() -> None:
+    with pytest.raises(InputError, match=r"the names of columns should be texts \(found 1\)"):
+        list(rows_from([{1: "a"}], prompt="a"))
+
+
+class CountedRows:
+    """A million rows, which counts those that are read."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        for number in range(10**6):
+            self.count += 1
+            yield {"n": number}
+
+
+async def test_template_that_does_too_much_ends_the_check_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_work, "_MOST", 1 << 12)
+    engine, rows = FakeEngine(), CountedRows()
+    with pytest.raises(InputError, match=r"20 bad row\(s\).*\n  row 0: input.prompt: .* it does too much for this row"):
+        await engine.ainfer(rows_from(rows, prompt="{% for i in range(100) %}{% endfor %}"))
+    assert (len(engine.asked), rows.count) == (0, 20)
 
 
 def test_missing_values_of_pandas_are_nulls() -> None:
