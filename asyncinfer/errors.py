@@ -111,8 +111,8 @@ class RequestError(AsyncInferError):
 
     Attributes:
         limits: The endpoint's rate limits, as the response shows them.
-        usage: The tokens that the failed attempts at this conversation used, if the responses report them; otherwise
-            None.
+        usage: The tokens of the failed attempts at this conversation, if the responses report them; otherwise None. In
+            an `AttemptFailed` event: those of this attempt.
     """
 
     def __init__(

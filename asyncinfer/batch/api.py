@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from asyncinfer.batch.client import BatchClient
 from asyncinfer.dialects.batch import BatchAnswer, BatchDialect
+from asyncinfer.errors import RequestError
+from asyncinfer.run.pricing import Pricing
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse
+from asyncinfer.types.usage import Usage
 
 
 class Codec(Protocol):
@@ -42,6 +45,7 @@ class BatchApi:
         name: The name of the provider in messages.
         target: What a job's requests go to: the URL, without credentials, and the model. For the saved state of jobs.
         codec: Makes the encoder and decoder. It raises ConfigError if the settings are wrong.
+        pricing: The prices of the answers; None if they cost nothing.
     """
 
     dialect: BatchDialect
@@ -50,13 +54,14 @@ class BatchApi:
     window: str
     name: str
     target: str
+    pricing: Pricing | None = None
 
     def line(self, custom_id: str, request: HttpRequest) -> bytes:
         """Return one line of a job's file."""
         return self.dialect.line(self.client.context, custom_id, request)
 
     def completion(self, codec: Codec, answer: BatchAnswer) -> Completion:
-        """Return the completion in one result.
+        """Return the completion in one result, with its cost. Blocks.
 
         Raises:
             RequestError: The row has no answer.
@@ -64,6 +69,17 @@ class BatchApi:
         if answer.error is not None:
             raise answer.error
         assert answer.response is not None, "a result has a response or an error"
-        completion = codec.decode(answer.response)
+        try:
+            completion = codec.decode(answer.response)
+        except RequestError as error:
+            error.usage = self._priced(error.usage)
+            raise
         completion.metadata = {**(completion.metadata or {}), "service_tier": "batch"}
+        completion.usage = self._priced(completion.usage, completion.metadata)
         return completion
+
+    def _priced(self, usage: Usage | None, described: Mapping[str, Any] | None = None) -> Usage | None:
+        if self.pricing is None or usage is None:
+            return usage
+        self.pricing.load()
+        return self.pricing.priced(usage, None, None, described, is_batch=True)

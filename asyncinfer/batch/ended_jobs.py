@@ -122,7 +122,8 @@ class EndedJobs:
             The offset of the row if it is sent in a further job instead.
         """
         offset = self._parts.rows.offset(id_of(row), job.number)
-        is_sent_again = offset is not None and self._is_sent_again(job, error)
+        has_room = error.usage is None or self._parts.online.attempt_failed(row, error.usage)
+        is_sent_again = offset is not None and has_room and self._is_sent_again(job, error)
         self._events.emit(AttemptFailed(row.index, error, 0.0 if is_sent_again else None, Latency(0.0, 0.0)))
         if not is_sent_again:
             self._parts.outcomes.failed_with(row, self._parts.outcomes.dead or error)

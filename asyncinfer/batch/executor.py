@@ -32,6 +32,7 @@ from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import Events
 from asyncinfer.run.executor import ExpectedWait, OutcomeSink, RowFeed, RunInfo
 from asyncinfer.run.online import OnlineExecutor
+from asyncinfer.types.conversation import Conversation
 
 log = logging.getLogger("asyncinfer")
 
@@ -71,6 +72,11 @@ class BatchExecutor:
         self._online = OnlineExecutor(access)
         self._began = self._clock.now()
         self._feeding, self._working = anyio.CancelScope(), anyio.CancelScope()
+
+    def is_single(self, conversation: Conversation) -> bool:
+        access, limits = self._access, self._api.dialect.limits
+        may_be_single = self._params.retry == "online" or access.check is not None or limits.least_rows > 1
+        return may_be_single or access.as_sent(conversation) is None
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         folder = await DISK.run(_folder, self._run.scratch)

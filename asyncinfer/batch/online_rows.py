@@ -38,8 +38,8 @@ class OnlineRows(RowFeed):
     def is_cut(self) -> bool:
         return False
 
-    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
-        return self._feed.attempt_failed(row, usage, endpoint)
+    def attempt_failed(self, row: Row, usage: Usage) -> bool:
+        return self._feed.attempt_failed(row, usage)
 
     def __len__(self) -> int:
         return len(self._offsets)

@@ -14,8 +14,6 @@ from asyncinfer.run.executor import OutcomeSink
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.results import FailureDetail, failure_of
-from asyncinfer.types.run_errors import InvalidAnswerError
-from asyncinfer.types.usage import Usage
 
 # The most answers that are not durable yet. Further results are read only afterwards, so that memory does not grow.
 _MOST_UNSAVED = 2048
@@ -49,13 +47,13 @@ class RowOutcomes(OutcomeSink):
         self._of_job[job] += 1
         await self._outcomes.answered(row, completion, latency)
 
-    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
+    def failed(self, row: Row, failure: FailureDetail) -> None:
         self._rows.forget(id_of(row))
-        self._outcomes.failed(row, failure, usage)
+        self._outcomes.failed(row, failure)
 
     def failed_with(self, row: Row, error: Exception) -> None:
         """Report that a row failed with this error."""
-        self.failed(row, failure_of(error), error.usage if isinstance(error, InvalidAnswerError) else None)
+        self.failed(row, failure_of(error))
 
     def ended_early(self, error: EngineDeadError) -> None:
         if self.dead is None:

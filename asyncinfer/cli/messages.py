@@ -6,6 +6,7 @@ be searched. With `--log-format json`, every line is a JSON object, messages inc
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -139,4 +140,7 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+        try:
+            return to_json(line, fallback=str, inf_nan_mode="null").decode()
+        except ValueError:  # A text with half a surrogate pair, such as a file name that is not UTF-8.
+            return json.dumps(line, default=str)

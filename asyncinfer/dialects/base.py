@@ -17,6 +17,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpRequest, HttpResponse, malformed_response
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 class EncoderSettings(NamedTuple):
@@ -61,6 +62,7 @@ class StreamDecoder(Protocol):
     Attributes:
         done: Whether the stream can be closed, because nothing more needs to be read.
         end: Tells whether the answer is complete. Usage may still follow.
+        usage: The tokens so far, as the events report them; None if they do not.
         parts: The number of events that have brought a part of the answer, such as text or a piece of a tool call.
             Pings and empty events do not count.
     """
@@ -70,6 +72,9 @@ class StreamDecoder(Protocol):
 
     @property
     def end(self) -> StreamEnd: ...
+
+    @property
+    def usage(self) -> Usage | None: ...
 
     @property
     def parts(self) -> int: ...
@@ -125,6 +130,10 @@ def _no_more_models(page: HttpResponse) -> str | None:
     return None
 
 
+def _no_usage(data: Mapping[str, Any]) -> Usage | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """A wire format. It can be pickled and compared: its functions are defined at the top level of a module.
@@ -145,6 +154,7 @@ class Dialect:
         models_url: Makes the URL of the list of models from the URL for chats. Replaces `models_path`.
         responses: The dialect of OpenAI's Responses API, if the server has that API too.
         guides_with_tools: In one request, the API accepts tools and a schema for the answer that calls no tool.
+        usage_of: Returns the tokens that a response reports, whether it has an answer or not.
     """
 
     encoder: Callable[[EncoderSettings], Encoder]
@@ -162,6 +172,7 @@ class Dialect:
     models_url: Callable[[str], str] | None = None
     responses: Dialect | None = None
     guides_with_tools: bool = False
+    usage_of: Callable[[Mapping[str, Any]], Usage | None] = _no_usage
 
     def encoder_for(self, settings: EncoderSettings) -> Encoder:
         """Return the encoder of one call.

@@ -44,6 +44,11 @@ def count_at(data: Mapping[str, Any], key: str) -> int | None:
     return as_count(data.get(key))
 
 
+def counted(**counts: int | None) -> dict[str, int] | None:
+    """Return the counts that are neither null nor 0; None if there are none."""
+    return {name: count for name, count in counts.items() if count} or None
+
+
 def as_count(value: Any) -> int | None:
     """Read 12, 12.0 or "12" as a whole number from 0 to a billion. None for anything else, booleans included."""
     if type(value) is int:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 
 from asyncinfer.dialects.base import Dialect, StreamDecoder
-from asyncinfer.dialects.json_text import values_in
+from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.json_text import read_json, values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.http import HttpResponse
+from asyncinfer.types.usage import Usage
 
 _LINE_END = re.compile(r"[\r\n]+")
 
@@ -31,7 +33,18 @@ def read_answer(dialect: Dialect, response: HttpResponse) -> Completion:
     except RequestError as error:
         if error.error_type is InferenceErrorType.PARSE_ERROR and (answer := _of_events(dialect, body)) is not None:
             return answer
+        error.usage = usage_in(dialect, body)
         raise
+
+
+def usage_in(dialect: Dialect, body: bytes) -> Usage | None:
+    """Return the tokens that a response without an answer reports; None if it reports none."""
+    if b"sage" not in body:  # `usage` or `usageMetadata`
+        return None
+    try:
+        return dialect.usage_of(as_object(read_json(body)))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _of_events(dialect: Dialect, body: bytes) -> Completion | None:
@@ -59,4 +72,8 @@ def _folded(decoder: StreamDecoder, body: bytes) -> Completion:
     Raises:
         RequestError: The stream contains an error, or no complete answer.
     """
-    return Completion.from_deltas([*decoder.feed(body), decoder.finish()])
+    try:
+        return Completion.from_deltas([*decoder.feed(body), decoder.finish()])
+    except RequestError as error:
+        error.usage = decoder.usage
+        raise

@@ -14,6 +14,7 @@ from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.stream import StreamDelta, joined, with_first
+from asyncinfer.types.usage import Usage
 
 # The data of the event that ends an OpenAI stream. Proxies send it after streams of other dialects too.
 DONE = "[DONE]"
@@ -181,6 +182,9 @@ class EventDecoder(Protocol):
     @property
     def end(self) -> StreamEnd: ...
 
+    @property
+    def usage(self) -> Usage | None: ...
+
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]: ...
 
     def finish(self) -> StreamDelta: ...
@@ -204,6 +208,10 @@ class SSEStreamDecoder:
     @property
     def end(self) -> StreamEnd:
         return self._decoder.end
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._decoder.usage
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         for event in self._parser.feed(chunk):

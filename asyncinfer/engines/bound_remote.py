@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from asyncinfer.control.limit_headers import limits_in
-from asyncinfer.dialects.packaging import read_answer
+from asyncinfer.dialects.packaging import read_answer, usage_in
+from asyncinfer.dialects.reported_cost import cost_in_headers
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal, with_start_hint
 from asyncinfer.engines.request_plan import RequestPlan
@@ -17,6 +19,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.http import HttpResponse, is_success
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 class BoundRemoteEngine(BoundEngine):
@@ -81,7 +84,9 @@ class BoundRemoteEngine(BoundEngine):
 
 def _refused(plan: RequestPlan, response: HttpResponse, url: str) -> RequestError:
     """Return the error for a response that is not a success. `url`: that of the request."""
-    return refusal(response_without_secrets(response, plan.secrets()), url, plan.likely_url)
+    error = refusal(response_without_secrets(response, plan.secrets()), url, plan.likely_url)
+    error.usage = usage_in(plan.dialect, response.body)
+    return error
 
 
 def _decoded(plan: RequestPlan, response: HttpResponse, url: str) -> Completion:
@@ -97,6 +102,15 @@ def _decoded(plan: RequestPlan, response: HttpResponse, url: str) -> Completion:
         completion = read_answer(plan.dialect, response)
     except RequestError as error:
         error.limits = limits
+        error.usage = _with_cost(error.usage, response)
         raise
     completion.limits, completion.first_byte = limits, response.first_byte
+    completion.usage = _with_cost(completion.usage, response)
     return completion
+
+
+def _with_cost(usage: Usage | None, response: HttpResponse) -> Usage | None:
+    """Return the usage with the cost that the headers of the response report, if the response itself has none."""
+    if usage is None or usage.cost is not None or (cost := cost_in_headers(response.headers)) is None:
+        return usage
+    return replace(usage, cost=cost)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from asyncinfer.config import InferenceConfig
 from asyncinfer.providers.prices import PricedEndpoint
 from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.spending import Spending, SpendingLimits
+from asyncinfer.run.budget import SpendingLimits
+from asyncinfer.run.pricing import Pricing
+from asyncinfer.run.spending import Spending
 
 
 def spending_of(
@@ -22,9 +24,8 @@ def spending_of(
         endpoints: The endpoints by name. The name is None if there is only one.
         now: Returns the seconds of a monotonic clock.
     """
-    own = config.cost_per_million
-    has_limit = config.max_cost is not None or config.max_tokens is not None
-    has_price = own is not None or any(one.provider or one.url or one.own for one in endpoints.values())
-    if not has_limit and not has_price:
+    limits = SpendingLimits(config.max_cost, config.max_tokens)
+    if access.pricing is None and limits == SpendingLimits():
         return None
-    return Spending(endpoints, own, access.generation_of, SpendingLimits(config.max_cost, config.max_tokens), now)
+    pricing = access.pricing or Pricing(endpoints, config.cost_per_million, now)
+    return Spending(pricing, access.generation_of, limits)

@@ -22,26 +22,29 @@ def tracing_of(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     *,
-    capture_content: bool = False,
+    capture_content: bool | None = None,
 ) -> TracingFactory:
     """Return what makes the tracing of calls.
 
     Args:
         tracer_provider: Gets the spans. By default, the one of the process.
         meter_provider: Gets the metrics. By default, the one of the process.
-        capture_content: Add the messages and the answers of single calls to their spans.
+        capture_content: Add the messages and the answers of single calls to their spans. None: if the environment
+            variable `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says so.
 
     Raises:
         MissingDependencyError: OpenTelemetry is not installed.
     """
+    from asyncinfer.telemetry.content import is_captured
     from asyncinfer.telemetry.instruments import instruments_of
 
     instruments = instruments_of(tracer_provider, meter_provider)
+    captures = is_captured() if capture_content is None else capture_content
 
     def new_tracing(engine_type: str, access: EngineAccess) -> CallTracing:
         from asyncinfer.telemetry.tracing import CallTelemetry
 
-        return CallTelemetry(instruments, engine_type, access, capture_content=capture_content)
+        return CallTelemetry(instruments, engine_type, access, capture_content=captures)
 
     return new_tracing
 

@@ -29,6 +29,7 @@ from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
 from asyncinfer.run.duplicates import Duplicates, FindSaved, is_deterministic
+from asyncinfer.run.pricing import Pricing
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.scratch.keys import RowKeys, RowKeysMaker
 
@@ -69,14 +70,15 @@ class EngineCore(EngineHooks):
         *,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
-        capture_content: bool = False,
+        capture_content: bool | None = None,
     ) -> None:
         """Report the calls and runs of this engine to OpenTelemetry, from now on.
 
         Args:
             tracer_provider: Gets the spans. By default, the one of the process, if the program has set it.
             meter_provider: Gets the metrics. By default, the one of the process.
-            capture_content: Add the messages and the answers of single calls to their spans.
+            capture_content: Add the messages and the answers of single calls to their spans. None: if the environment
+                variable `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` says so.
 
         Raises:
             MissingDependencyError: OpenTelemetry is not installed.
@@ -118,11 +120,20 @@ class EngineCore(EngineHooks):
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
-        access = traced(self._access_with(settings, check), str(self.engine_type), self._tracing, config.telemetry)
+        access = replace(self._access_with(settings, check), pricing=self._pricing(config, settings))
+        access = traced(access, str(self.engine_type), self._tracing, config.telemetry)
         keys_for = await self._row_keys(settings)
         rows = RowSettings(settings, access, keys_for, self._with_model_name, self._engine_settings)
         keys = keys_for(settings.model, settings.generation, own=rows.keys)
         return CallSetup(replace(access, rows=rows), keys)
+
+    def _pricing(self, config: InferenceConfig, settings: CallSettings) -> Pricing | None:
+        """The prices of the answers; None if they cost nothing: the model is in this process, and has no price."""
+        own, remote, endpoints = config.cost_per_million, settings.remote, self._priced_endpoints(settings)
+        is_remote = remote.api_url is not None or bool(remote.endpoints)
+        if own is None and not is_remote and not any(one.provider or one.url or one.own for one in endpoints.values()):
+            return None
+        return Pricing(endpoints, own, self._clock.now)
 
     async def _row_keys(self, settings: CallSettings) -> RowKeysMaker:
         """What makes the keys of rows, given the parameters that rows may change."""

@@ -11,7 +11,7 @@ from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.client import BatchClient
 from asyncinfer.config import BatchParams
 from asyncinfer.dialects.batch_steps import API, BatchContext
-from asyncinfer.dialects.packaging import read_answer
+from asyncinfer.dialects.packaging import read_answer, usage_in
 from asyncinfer.engines.redaction import error_without_secrets, response_without_secrets
 from asyncinfer.engines.refusal import refusal
 from asyncinfer.engines.remote_api import RemoteApi
@@ -55,7 +55,9 @@ class PlanCodec:
 
     def decode(self, response: HttpResponse) -> Completion:
         if not response.is_success:
-            raise refusal(response_without_secrets(response, self._secrets), self._plan.target[0], None)
+            error = refusal(response_without_secrets(response, self._secrets), self._plan.target[0], None)
+            error.usage = usage_in(self._plan.dialect, response.body)
+            raise error
         try:
             return read_answer(self._plan.dialect, response)
         except RequestError as error:

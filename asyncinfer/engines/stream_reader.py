@@ -34,26 +34,30 @@ async def read_deltas(streamed: StreamedResponse, dialect: Dialect) -> AsyncIter
         return
     chunk: bytes | None = beginning
     decoder, parts, left, until = dialect.stream(), 0, _WITHOUT_PAUSE, None
-    while chunk is not None:
-        for delta in decoder.feed(chunk):
-            yield delta
-            left -= _DELTA
+    try:
+        while chunk is not None:
+            for delta in decoder.feed(chunk):
+                yield delta
+                left -= _DELTA
+                if left < 0:
+                    left = await _paused()
+            left -= len(chunk)
             if left < 0:
                 left = await _paused()
-        left -= len(chunk)
-        if left < 0:
-            left = await _paused()
-        if decoder.parts != parts:
-            parts = decoder.parts
-            streamed.progressed()
-        if decoder.done:
-            break
-        if not decoder.end.is_settled:
-            until = None
-        elif until is None:
-            until = anyio.current_time() + _SECONDS_FOR_THE_REST
-        chunk = await _next(chunks, decoder, until)
-    yield decoder.finish()
+            if decoder.parts != parts:
+                parts = decoder.parts
+                streamed.progressed()
+            if decoder.done:
+                break
+            if not decoder.end.is_settled:
+                until = None
+            elif until is None:
+                until = anyio.current_time() + _SECONDS_FOR_THE_REST
+            chunk = await _next(chunks, decoder, until)
+        yield decoder.finish()
+    except RequestError as error:
+        error.usage = decoder.usage
+        raise
 
 
 async def _beginning(streamed: StreamedResponse, chunks: AsyncIterator[bytes], dialect: Dialect) -> tuple[bytes, bool]:

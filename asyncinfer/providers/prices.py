@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncinfer.config.cost import CostPerMillion
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.types.costs import TokenPrice, TokenRates
+from asyncinfer.types.usage import Usage
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -28,6 +30,8 @@ _DAY = re.compile(r"\b20\d\d-[01]\d-[0-3]\d\b")
 # The names of prices in `ModelPrice`, in the order of the fields of `TokenRates`.
 _RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "output_reasoning_mtok")
 _OWN_PRICES = "cost_per_million"
+# The library asks for these counts if there are both cached tokens and tokens of such a kind.
+_NO_OVERLAPS = {"cache_audio_read_tokens": 0, "cache_image_read_tokens": 0}
 
 
 class PricedEndpoint(NamedTuple):
@@ -49,21 +53,18 @@ class PricedEndpoint(NamedTuple):
 class PriceList:
     """The prices of genai-prices.
 
-    Args:
-        is_batch: The requests are those of batch jobs.
-
     Raises:
         MissingDependencyError: The package is not installed.
     """
 
-    def __init__(self, *, is_batch: bool = False) -> None:
+    def __init__(self) -> None:
         try:
             from genai_prices.data_snapshot import get_snapshot
         except ImportError:
             raise MissingDependencyError("genai-prices", "prices") from None
         from genai_prices import __version__
 
-        self._data, self._is_batch = get_snapshot(), is_batch
+        self._data = get_snapshot()
         self.source, self.date = f"genai-prices {__version__}", _date_of(self._data)
 
     def knows(self, endpoint: PricedEndpoint) -> bool:
@@ -75,13 +76,22 @@ class PriceList:
         return True
 
     def find(
-        self, endpoint: PricedEndpoint, model: str, tier: str | None = None, now: datetime | None = None
+        self,
+        endpoint: PricedEndpoint,
+        model: str,
+        tier: str | None = None,
+        now: datetime | None = None,
+        *,
+        speed: str | None = None,
+        is_batch: bool = False,
     ) -> TokenPrice | None:
         """The price of a model at an endpoint; None if the list has none.
 
         Args:
             tier: The service tier that the response reports.
             now: The time of the request. Some prices depend on the day or on the time of the day.
+            speed: The speed mode that the response reports.
+            is_batch: The request is one of a batch job.
         """
         try:
             provider, found = self._data.find_provider_model(
@@ -91,9 +101,8 @@ class PriceList:
             return None
         from genai_prices import Usage
 
-        context = {"service_tier": tier} if tier else {}
-        if self._is_batch:
-            context["processing"] = "batch"
+        given = {"service_tier": tier, "speed": speed, "processing": "batch" if is_batch else None}
+        context = {name: value for name, value in given.items() if value}
         # The public way to the prices that apply: providers that offer the models of others have no prices by tier.
         time = now or datetime.now(UTC)
         found_price = found.calc_price(Usage(), provider, genai_request_timestamp=time, price_context=context)
@@ -124,7 +133,33 @@ def _token_price(price: ModelPrice, source: str, date: str) -> TokenPrice | None
         return None
     starts = sorted({start for name in _RATES for start, _ in _tiers(price, name)})
     tiers = tuple((start, _rates(price, start)) for start in starts)
-    return TokenPrice(_rates(price, -1), tiers, source, date)
+    outputs = (_rate(price, name, -1) for name in vars(price) if name.startswith("output_") and name.endswith("_mtok"))
+    most = max(rate or 0.0 for rate in outputs)
+    return TokenPrice(_rates(price, -1), tiers, source, date, most, partial(_detailed_cost, price))
+
+
+def _detailed_cost(price: ModelPrice, usage: Usage) -> float | None:
+    """The cost by the library itself, which prices audio and images apart. None if it refuses the counts."""
+    from genai_prices import Usage as ListedUsage
+
+    counts = {**_NO_OVERLAPS, **(usage.details or {})}
+    written = usage.cache_creation_tokens or 0
+    if "cache_write_1h_tokens" in counts:
+        counts["cache_write_5m_tokens"] = written - counts["cache_write_1h_tokens"]
+    try:
+        found = price.calc_price(
+            ListedUsage(
+                input_tokens=usage.prompt_tokens,
+                output_tokens=usage.completion_tokens,
+                cache_read_tokens=usage.cached_tokens or 0,
+                cache_write_tokens=written,
+                output_reasoning_tokens=usage.reasoning_tokens or 0,
+                **counts,
+            )
+        )
+    except ValueError:
+        return None
+    return float(found["total_price"])
 
 
 def _rates(price: ModelPrice, start: int) -> TokenRates:

@@ -15,6 +15,7 @@ from asyncinfer.control.run_end import FailurePattern, RunEnd
 from asyncinfer.errors import RequestError
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
+from asyncinfer.run.pricing import Pricing
 from asyncinfer.run.row_access import RowAccess
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.run.tracing import CallTracing
@@ -31,6 +32,7 @@ class EngineAccess:
         check: Checks each answer before it counts as a success; None if every answer is one.
         rows: Knows the settings of rows that have their own; None if rows cannot have any.
         tracing: Traces the calls; None by default.
+        pricing: The prices of the answers; None if they cost nothing.
     """
 
     engine: BoundEngine
@@ -43,6 +45,7 @@ class EngineAccess:
     check: AnswerCheck | None = None
     rows: RowAccess | None = field(default=None, repr=False)
     tracing: CallTracing | None = None
+    pricing: Pricing | None = None
 
     def of(self, conversation: Conversation) -> EngineAccess:
         """How a conversation reaches the engine: with its own settings, if it has any.

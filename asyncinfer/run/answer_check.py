@@ -21,7 +21,7 @@ from asyncinfer.types.correction import Correction
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.message import Message, Role
 from asyncinfer.types.run_errors import InvalidAnswerError
-from asyncinfer.types.usage import Usage, UsageSum
+from asyncinfer.types.usage import Usage
 
 # A longer text is parsed in a thread (characters).
 _LONG = 1 << 15
@@ -40,7 +40,7 @@ class AnswerCheck(Protocol):
     schema: Mapping[str, Any] | None
 
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
-        """Return the answer, parsed, with the usage of the rejected answers before it.
+        """Return the answer, parsed. An error has the usage of this answer.
 
         Args:
             correction: What the model was told about its earlier answers; None for the first answer.
@@ -83,10 +83,10 @@ class TypedAnswerCheck:
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
         message = completion.message
         if message.tool_calls:
-            return _with_earlier(completion, correction)
+            return _with_count(completion, correction)
         text = message.compute_flattened_text_content("")
         if stopped := _stopped_early(completion):
-            raise InvalidAnswerError(stopped, text=text, usage=_usage(completion, correction))
+            raise InvalidAnswerError(stopped, text=text, usage=completion.usage)
         if completion.finish_reason is FinishReason.LENGTH:
             problem = "it was cut off at the limit of its length (generation.max_new_tokens, or that of the model)"
         else:
@@ -95,9 +95,9 @@ class TypedAnswerCheck:
             except InvalidValueError as error:
                 problem = str(error) if text.strip() else "it is empty"
             except UncheckedValueError as error:
-                raise _unchecked(error, text, _usage(completion, correction)) from error.__cause__
+                raise _unchecked(error, text, completion.usage) from error.__cause__
             else:
-                return _with_earlier(replace(completion, parsed=parsed), correction)
+                return _with_count(replace(completion, parsed=parsed), correction)
         raise self._rejection(problem, completion, text, correction)
 
     def json_values(self, text: str) -> list[Any]:
@@ -128,14 +128,14 @@ class TypedAnswerCheck:
     def _rejection(
         self, problem: str, completion: Completion, text: str, correction: Correction | None
     ) -> InvalidAnswerError:
-        usage, count = _usage(completion, correction), (correction.rejected if correction is not None else 0) + 1
+        count = (correction.rejected if correction is not None else 0) + 1
         times = f" ({count} answers were rejected)" if count > 1 else ""
         message = f"the answer does not fit {self._model.name}: {problem}{times}"
         following = None
         if count <= self._max_retries:
             turns = (*(correction.turns if correction is not None else ()), *_turns(problem, completion, text))
-            following = Correction(turns, count, usage, message)
-        return InvalidAnswerError(message, text=text, usage=usage, correction=following)
+            following = Correction(turns, count, message)
+        return InvalidAnswerError(message, text=text, usage=completion.usage, correction=following)
 
 
 def _unchecked(error: UncheckedValueError, text: str, usage: Usage | None = None) -> InvalidAnswerError:
@@ -166,20 +166,8 @@ def _turns(problem: str, completion: Completion, text: str) -> tuple[Message, ..
     return answer, Message(role=Role.USER, content=request)
 
 
-def _with_earlier(completion: Completion, correction: Correction | None) -> Completion:
-    """Return the answer with the usage and the number of the rejected answers before it."""
+def _with_count(completion: Completion, correction: Correction | None) -> Completion:
+    """Return the answer with the number of the rejected answers before it."""
     if correction is None:
         return completion
-    metadata = {**(completion.metadata or {}), VALIDATION_RETRIES: correction.rejected}
-    return replace(completion, usage=_usage(completion, correction), metadata=metadata)
-
-
-def _usage(completion: Completion, correction: Correction | None) -> Usage | None:
-    """Return the tokens of an answer and of the rejected ones before it; None if none are known."""
-    earlier = correction.usage if correction is not None else None
-    if completion.usage is None or earlier is None:
-        return completion.usage or earlier
-    total = UsageSum()
-    total.add(earlier)
-    total.add(completion.usage)
-    return total.total()
+    return replace(completion, metadata={**(completion.metadata or {}), VALIDATION_RETRIES: correction.rejected})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Generator, Hashable
+from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -18,6 +20,7 @@ from asyncinfer.control.retry import NO_RETRY, FaultShare, Retry
 from asyncinfer.errors import InferenceErrorType, RequestError, UnexpectedCancellationError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.bound_engine import ObservedLimits
+from asyncinfer.run.pricing import Pricing, model_of
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
@@ -26,6 +29,7 @@ from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.message import Message
 from asyncinfer.types.run_errors import InvalidAnswerError
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 
 class AttemptState(Protocol):
@@ -80,7 +84,8 @@ class Attempts:
             EngineDeadError: The engine can answer no conversation any more.
             Exception: The engine raised something else, or the conversation cannot be read.
         """
-        answer, failure = None, None
+        answer, failure, asked, semaphore = None, None, None, access.semaphore
+        name = semaphore.names[permit.endpoint]
         try:
             asked = conversation()
             if asked.generation is not None or asked.model_name is not None:
@@ -88,15 +93,16 @@ class Attempts:
             engine = access.engine.at(permit.endpoint)
             if row.correction is not None:
                 asked = row.correction.applied_to(asked)
-            if access.semaphore.size == 1:
+            if semaphore.size == 1:
                 with foreign_code("the engine", may_exit=False):
                     completion = await engine.generate(asked)
             else:
-                with _unless_stalled(access.semaphore, permit), foreign_code("the engine", may_exit=False):
+                with _unless_stalled(semaphore, permit), foreign_code("the engine", may_exit=False):
                     completion = await engine.generate(asked)
             answer = _checked(completion)
         except RequestError as error:
             failure = error
+            error.usage = _priced(access.pricing, name, asked, error.usage)
             raise
         except UnexpectedCancellationError:
             failure = _cancelled_by_the_engine()
@@ -104,12 +110,13 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
+        completion.usage = _priced(access.pricing, name, asked, completion.usage, completion.metadata)
         if access.check is not None:
             completion = await access.check(completion, row.correction)
         if access.dropped or engine.dropped_parameters:
             dropped = sorted({*access.dropped, *engine.dropped_parameters})
             completion.metadata = {**(completion.metadata or {}), "dropped_parameters": dropped}
-        completion.endpoint = access.semaphore.names[permit.endpoint]
+        completion.endpoint = name
         return completion
 
     async def stream(
@@ -128,6 +135,7 @@ class Attempts:
             Exception: As in `generate`.
         """
         last, failure, semaphore = StreamDelta(), None, access.semaphore
+        priced = partial(_priced, access.pricing, semaphore.names[permit.endpoint], conversation)
         try:
             with _unless_stalled(semaphore, permit) as part_arrived, foreign_code("the engine", may_exit=False):
                 async for part in access.engine.at(permit.endpoint).stream(conversation):
@@ -135,11 +143,14 @@ class Attempts:
                         semaphore.observe_limits(permit, part.limits)
                         continue
                     last = _checked_delta(part)
+                    if last.usage is not None:
+                        last = replace(last, usage=priced(last.usage, last.metadata))
                     if part_arrived is not None:
                         await part_arrived()
                     deliver(last)
         except RequestError as error:
             failure = error
+            error.usage = priced(error.usage)
             raise
         except UnexpectedCancellationError:
             failure = _cancelled_by_the_engine()
@@ -241,6 +252,19 @@ def _after_rejection(row: AttemptState, error: InvalidAnswerError) -> Retry:
     row.correction = error.correction
     row.attempts, row.spent, row.is_suspect, row.moves = 0, 0, False, None
     return Retry(is_final=False, spends=False)
+
+
+def _priced(
+    pricing: Pricing | None,
+    endpoint: str | None,
+    conversation: Conversation | None,
+    usage: Usage | None,
+    described: Mapping[str, Any] | None = None,
+) -> Usage | None:
+    """Return the usage of one attempt, with its cost."""
+    if pricing is None or usage is None:
+        return usage
+    return pricing.priced(usage, endpoint, model_of(conversation) if conversation is not None else None, described)
 
 
 @contextmanager

@@ -40,9 +40,11 @@ class RowFinished:
     """A row is answered, and its answer is durable if the run saves answers.
 
     Attributes:
-        usage: The tokens of the answer, and of answers to this row that were rejected before.
+        usage: The tokens of the answer, and of failed attempts at this row before it, as far as they are known.
         endpoint: The name of the endpoint that answered; None if the engine has only one.
-        cost: What the answer cost, in US dollars; None if that is unknown, or if it costs nothing.
+        cost: What they cost, in US dollars; None if that is unknown, or if they cost nothing.
+        response_model: The model that answered, as the response says; None if it does not.
+        response_id: The id of the response; None if it has none.
     """
 
     index: int
@@ -51,6 +53,8 @@ class RowFinished:
     finish_reason: FinishReason = FinishReason.UNKNOWN
     endpoint: str | None = None
     cost: float | None = None
+    response_model: str | None = None
+    response_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class RowFailed:
     """A row has no answer, and is not tried again in this run.
 
     Attributes:
-        usage: The tokens of answers that were rejected; None if there are none.
+        usage: The tokens of the attempts, as far as they are known; None if none are.
     """
 
     index: int

@@ -14,6 +14,7 @@ from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.events import Events, Latency
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail
 from asyncinfer.types.usage import Usage
 
@@ -41,12 +42,11 @@ class RowFeed(Protocol):
         """
         ...
 
-    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
-        """Report the tokens that the failed attempts at a row used. Returns whether the limits leave room for another.
+    def attempt_failed(self, row: Row, usage: Usage) -> bool:
+        """Report what a failed attempt at a row used. It becomes a part of the usage of the row's outcome.
 
-        Args:
-            usage: The tokens of all failed attempts at the row so far.
-            endpoint: The name of the endpoint; None if there is only one.
+        Returns:
+            Whether the limits leave room for another attempt.
         """
         ...
 
@@ -58,8 +58,8 @@ class OutcomeSink(Protocol):
         """The row is answered. The answer is not lost even if the run is cancelled now."""
         ...
 
-    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
-        """The row is not answered, and not tried again. `usage`: the tokens of its rejected answers."""
+    def failed(self, row: Row, failure: FailureDetail) -> None:
+        """The row is not answered, and not tried again."""
         ...
 
     def ended_early(self, error: EngineDeadError) -> None:
@@ -96,6 +96,10 @@ class Executor(Protocol):
 
     capacity: int
     is_batch: bool
+
+    def is_single(self, conversation: Conversation) -> bool:
+        """Whether a row may be sent as a single request, at the price of one. Of interest only if `is_batch`."""
+        ...
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         """Report an outcome for each row of `feed`, and return. After `stop`, rows without an outcome may remain."""

@@ -7,13 +7,14 @@ from collections.abc import Collection
 
 import anyio
 
+from asyncinfer.errors import ConfigError
 from asyncinfer.run.answer_reuse import AnswerReuse
 from asyncinfer.run.budget import Budget
 from asyncinfer.run.reader import RowReader
 from asyncinfer.run.rows import Row, SavedRow
 from asyncinfer.run.saver import ResultSaver
-from asyncinfer.run.spending import Spending
 from asyncinfer.run.stop import Stop
+from asyncinfer.types.results import failure_of
 from asyncinfer.types.usage import Usage
 
 
@@ -23,7 +24,6 @@ class InputFeed:
     A row is open from the time when it is read until `close` is called for it. At most `capacity` rows are open.
 
     Args:
-        spending: Counts what failed attempts cost.
         reuse: Finds answers for rows that need no request; None if each row is sent.
     """
 
@@ -33,11 +33,10 @@ class InputFeed:
         saver: ResultSaver,
         capacity: int,
         stop: Stop,
-        spending: Spending | None = None,
         reuse: AnswerReuse | None = None,
     ) -> None:
         self._reader, self._saver, self._capacity, self._stop = reader, saver, capacity, stop
-        self._spending, self._reuse = spending, reuse
+        self._reuse = reuse
         self._open = 0
         self._changed: anyio.Event | None = None
 
@@ -66,8 +65,12 @@ class InputFeed:
                 self._saver.rejected(row)
         return wanted if self._reuse is None else await self._reuse.unanswered(wanted)
 
-    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
-        return self._spending is None or self._spending.attempt_failed(row, usage, endpoint)
+    def attempt_failed(self, row: Row, usage: Usage) -> bool:
+        return self._saver.attempt_failed(row, usage)
+
+    def reject(self, row: Row, error: Exception) -> None:
+        """Let a row fail that is not sent."""
+        self._saver.failed(row, failure_of(error))
 
     def _busy(self) -> int:
         """How many open rows the executor has. Duplicates that wait are not among them."""
@@ -139,12 +142,19 @@ class LimitedFeed:
                 await self._feed.change()
         return None
 
-    def attempt_failed(self, row: Row, usage: Usage, endpoint: str | None) -> bool:
-        return self._feed.attempt_failed(row, usage, endpoint)
+    def attempt_failed(self, row: Row, usage: Usage) -> bool:
+        return self._feed.attempt_failed(row, usage)
 
     def _fitting(self) -> list[Row]:
-        """Take the rows from the front that fit."""
+        """Take the rows from the front that fit. Rows whose cost has no bound fail."""
         rows: list[Row] = []
-        while self._waiting and self._budget.reserve(self._waiting[0]):
+        while self._waiting:
+            try:
+                fits = self._budget.reserve(self._waiting[0])
+            except ConfigError as error:  # The price of the model that the row asks for is unknown.
+                self._feed.reject(self._waiting.popleft(), error)
+                continue
+            if not fits:
+                break
             rows.append(self._waiting.popleft())
         return rows

@@ -68,7 +68,7 @@ class RowFlow:
             InputError: The input changed while it was read.
         """
         capacity = self._executor.capacity + (0 if self._until_taken else _SAVING)
-        feed = self._feed = InputFeed(reader, self._saver, capacity, stop, self._spending, self._reuse)
+        feed = self._feed = InputFeed(reader, self._saver, capacity, stop, self._reuse)
         budget = self._spending.budget if self._spending is not None else None
         limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch) if budget is not None else None
         # They are closed in this order: duplicates are saved, and so need the writer.

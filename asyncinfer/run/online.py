@@ -20,8 +20,8 @@ from asyncinfer.run.events import AttemptFailed, Events, Latency, LimitsChanged
 from asyncinfer.run.executor import OutcomeSink, RowFeed
 from asyncinfer.run.row_queue import QueuedRow, RowQueue
 from asyncinfer.run.workers import Job, Workers
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import failure_of
-from asyncinfer.types.run_errors import InvalidAnswerError
 
 log = logging.getLogger("asyncinfer")
 
@@ -54,6 +54,9 @@ class OnlineExecutor:
         # The row for which the dispatcher waits for a permit. A worker that gets a permit sooner takes the row.
         self._waiting: QueuedRow | None = None
         self._feeding, self._admission, self._working = anyio.CancelScope(), anyio.CancelScope(), anyio.CancelScope()
+
+    def is_single(self, conversation: Conversation) -> bool:
+        return True
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
         self._feed, self._outcomes, self._events = feed, outcomes, events
@@ -204,7 +207,7 @@ class OnlineExecutor:
         if end is not None:
             self._end_early(end, error)
         name = self._semaphore.names[permit.endpoint]
-        has_room = error.usage is None or self._feed.attempt_failed(queued.row, error.usage, name)
+        has_room = error.usage is None or self._feed.attempt_failed(queued.row, error.usage)
         index, is_final = queued.row.index, retry.is_final or self._dead is not None or not has_room
         self._events.emit(AttemptFailed(index, error, None if is_final else retry.after, latency, name))
         if is_final:
@@ -227,7 +230,5 @@ class OnlineExecutor:
             self._outcomes.ended_early(error)
 
     def _fail(self, queued: QueuedRow, error: Exception | None) -> None:
-        usage = queued.correction.usage if queued.correction is not None else None
-        usage = error.usage if isinstance(error, InvalidAnswerError) else usage
-        self._outcomes.failed(queued.row, failure_of(error), usage)
+        self._outcomes.failed(queued.row, failure_of(error))
         self._queue.finish()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
-from asyncinfer.run.events import RowFinished, RunEvent
+from asyncinfer.run.events import RowFailed, RowFinished, RunEvent
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.saver import RowOutcome
@@ -68,9 +68,11 @@ class Pilot:
         self._answered = 0
 
     def observe(self, event: RunEvent) -> None:
-        """Note how long an answer took."""
+        """Note how long an answer took, and what a failed row used."""
         if isinstance(event, RowFinished):
             self._seconds.append(event.latency.total)
+        elif isinstance(event, RowFailed) and event.usage is not None:
+            self._add(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cost)
 
     def outcome(self, row: int, outcome: RowOutcome) -> None:
         """Note what an answer took."""
@@ -80,10 +82,13 @@ class Pilot:
         self._answered += 1
         usage = _usage(outcome)
         if usage is not None:
-            self._prompts.append(usage.get("prompt_tokens", 0))
-            self._answers.append(usage.get("completion_tokens", 0))
             cost: float | None = outcome.metadata.get(COST, 0.0 if FROM_CACHE in outcome.metadata else None)
-            self._costs.append(cost)
+            self._add(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), cost)
+
+    def _add(self, prompt_tokens: int, completion_tokens: int, cost: float | None) -> None:
+        self._prompts.append(prompt_tokens)
+        self._answers.append(completion_tokens)
+        self._costs.append(cost)
 
     def estimate(self, pace: Pace, paid: RunCost | None) -> Estimate:
         """What the rows will take that have no answer yet."""

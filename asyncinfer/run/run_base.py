@@ -141,8 +141,9 @@ class RunBase:
     async def _prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
         """What counts the cost of this run; None if its answers cost nothing and there is no limit."""
         spending = self.spending
-        if spending is None or not await DISK.run(lambda: spending.prepare(is_batch=executor.is_batch)):
+        if spending is None:
             return None
+        await DISK.run(spending.prepare, *([executor.is_single] if executor.is_batch else []))
         stats.cost = spending.total
         if self.count_earlier is not None:
             await self.count_earlier(spending)

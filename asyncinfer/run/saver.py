@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, ParamSpec, TypeVar
 
 import anyio
@@ -48,9 +48,10 @@ class _Answer:
     finished: Conversation | None
     finish_reason: FinishReason = FinishReason.UNKNOWN
     endpoint: str | None = None
-    cost: float | None = None
     reused: Reused | None = None
     kept: tuple[Row, Completion] | None = None
+    response_model: str | None = None
+    response_id: str | None = None
 
 
 class ResultSaver:
@@ -77,12 +78,23 @@ class ResultSaver:
         self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
         self._deliver, self._duplicates, self._cache = deliver, duplicates, cache
         self._close, self._die = close, die
+        # What the failed attempts at open rows used.
+        self._failed: dict[int, Usage] = {}
         self.writer = ScratchWriter[_Answer](active.scratch, self._saved) if active.scratch is not None else None
         self.sharing = OutcomeSharing(self.duplicate) if duplicates is not None else None
 
+    def attempt_failed(self, row: Row, usage: Usage) -> bool:
+        """Count what a failed attempt used. Returns whether the limits leave room for another one."""
+        failed = self._failed.get(row.index)
+        self._failed[row.index] = usage if failed is None else failed.before(usage)
+        return self._spending is None or self._spending.attempt_failed(usage)
+
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
-        cost = self._spending.answered(row, completion) if self._spending is not None else None
-        answer = _answer(row, completion, latency, cost)
+        if self._spending is not None:
+            self._spending.answered(row, completion)
+        if self._failed and (failed := self._failed.pop(row.index, None)) is not None:
+            completion = replace(completion, usage=failed.before(completion.usage))
+        answer = _answer(row, completion, latency)
         answer.kept = (row, completion) if self._cache is not None else None
         if await self._save(row, completion, answer):
             self._share(row, completion)
@@ -129,8 +141,8 @@ class ResultSaver:
         """The row cannot be used."""
         self._fail(row.index, failure_of(row.error))
 
-    def failed(self, row: Row, failure: FailureDetail, usage: Usage | None = None) -> None:
-        self._fail(row.index, failure, usage)
+    def failed(self, row: Row, failure: FailureDetail) -> None:
+        self._fail(row.index, failure)
         self._share(row, failure)
 
     def ended_early(self, error: EngineDeadError) -> None:
@@ -148,6 +160,7 @@ class ResultSaver:
             else:
                 text, finished = answer_json(row, completion)
         except RequestError as error:  # The answer cannot be saved as JSON.
+            self._lose(row, completion)
             self.failed(row, failure_of(error))
             return False
         # Without `deliver` the conversation is freed here: it may have to wait for the disk.
@@ -177,14 +190,27 @@ class ResultSaver:
         else:
             self._events.emit(
                 RowFinished(
-                    answer.index, answer.usage, answer.latency, answer.finish_reason, answer.endpoint, answer.cost
+                    answer.index,
+                    answer.usage,
+                    answer.latency,
+                    answer.finish_reason,
+                    answer.endpoint,
+                    answer.usage.cost if answer.usage is not None else None,
+                    answer.response_model,
+                    answer.response_id,
                 )
             )
         if self._deliver is not None and answer.finished is not None:
             self._deliver(answer.index, answer.finished)
         self._close()
 
-    def _fail(self, index: int, failure: FailureDetail, usage: Usage | None = None) -> None:
+    def _lose(self, row: Row, completion: Completion) -> None:
+        """The answer of a row cannot be saved. What it used belongs to the failure of the row."""
+        if completion.usage is not None:
+            self._failed[row.index] = completion.usage
+
+    def _fail(self, index: int, failure: FailureDetail) -> None:
+        usage = self._failed.pop(index, None)
         if self._spending is not None:
             self._spending.failed(index)
         self._statuses.fail(index)
@@ -198,11 +224,13 @@ def _answer(
     row: Row,
     completion: Completion,
     latency: Latency | None = None,
-    cost: float | None = None,
     reused: Reused | None = None,
 ) -> _Answer:
-    usage, reason = completion.usage, completion.finish_reason
-    return _Answer(row.index, usage, latency, None, reason, completion.endpoint, cost, reused)
+    usage, reason, metadata = completion.usage, completion.finish_reason, completion.metadata
+    answer = _Answer(row.index, usage, latency, None, reason, completion.endpoint, reused)
+    if metadata:
+        answer.response_model, answer.response_id = metadata.get("response_model"), metadata.get("response_id")
+    return answer
 
 
 async def _in_a_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

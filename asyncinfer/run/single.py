@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 
 from asyncinfer.aio.clock import wait_until
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.control.moves import Moves
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Cost
@@ -28,6 +29,7 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.correction import Correction
 from asyncinfer.types.results import failure_of
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 log = logging.getLogger("asyncinfer")
 # The command line shows all of its records to a person who waits for an answer.
@@ -41,7 +43,12 @@ _LONG_WAIT = 10.0
 
 @dataclass(slots=True)
 class _CallState:
-    """The state of one call, as `AttemptState` describes it. `is_final`: a failure ends the call."""
+    """The state of one call, as `AttemptState` describes it.
+
+    Attributes:
+        is_final: A failure ends the call.
+        failed: What the failed attempts used, as far as it is known.
+    """
 
     attempts: int = 0
     spent: int = 0
@@ -51,6 +58,12 @@ class _CallState:
     moves: Moves | None = None
     correction: Correction | None = None
     is_final: bool = False
+    failed: Usage | None = None
+
+    def attempt_failed(self, usage: Usage | None) -> None:
+        """Add what a failed attempt used."""
+        if usage is not None:
+            self.failed = usage if self.failed is None else self.failed.before(usage)
 
 
 async def generate(access: EngineAccess, attempts: Attempts, conversation: Conversation) -> Completion:
@@ -63,8 +76,9 @@ async def generate(access: EngineAccess, attempts: Attempts, conversation: Conve
     """
     call = _CallState()
 
-    def attempt(permit: Permit) -> Awaitable[Completion]:
-        return attempts.generate(access, permit, call, lambda: conversation, id(call))
+    async def attempt(permit: Permit) -> Completion:
+        completion = await attempts.generate(access, permit, call, lambda: conversation, id(call))
+        return completion if call.failed is None else replace(completion, usage=call.failed.before(completion.usage))
 
     if access.tracing is None:
         return await _with_retries(access, attempts, conversation, call, attempt)
@@ -126,6 +140,8 @@ async def _stream(
 
     def pass_on(delta: StreamDelta) -> None:
         call.is_final = True
+        if delta.usage is not None and call.failed is not None:
+            delta = replace(delta, usage=call.failed.before(delta.usage))
         if access.check is None:
             deliver(delta)
             return
@@ -153,7 +169,9 @@ async def _with_retries(
     call: _CallState,
     attempt: Callable[[Permit], Awaitable[T]],
 ) -> T:
-    semaphore, clock = access.semaphore, access.clock
+    semaphore, clock, pricing = access.semaphore, access.clock, access.pricing
+    if pricing is not None and not pricing.is_loaded:
+        await DISK.run(pricing.load)
     cost = access.cost(lambda: conversation)
     pattern: FailurePattern | None = None
     began = clock.now()
@@ -162,6 +180,8 @@ async def _with_retries(
         try:
             return await attempt(permit)
         except RequestError as error:
+            call.attempt_failed(error.usage)
+            error.usage = call.failed
             if call.is_final:
                 raise
             retry = attempts.retry(access, permit, call, error)

@@ -95,7 +95,7 @@ class OpenBackend:
         """Answer a conversation."""
         answered = await self.engine.agenerate(conversation, self._configs.of(settings))
         metadata = answered.metadata
-        usage = Usage(**metadata["usage"]) if "usage" in metadata else None
+        usage = Usage.from_dict(metadata["usage"]) if "usage" in metadata else None
         self.metrics.used(usage)
         return Completion(answered.messages[-1], finish_reason_of(answered), usage, metadata)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+from asyncinfer.dialects.fields import as_object
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.access import EngineAccess
+from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.usage import Usage
 
 Attributes = dict[str, Any]
@@ -25,7 +27,10 @@ INPUT_MESSAGES, OUTPUT_MESSAGES = "gen_ai.input.messages", "gen_ai.output.messag
 SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS = "gen_ai.system_instructions", "gen_ai.tool.definitions"
 CONVERSATION_ID = "gen_ai.conversation.id"
 SERVER_ADDRESS, SERVER_PORT, ERROR_TYPE = "server.address", "server.port", "error.type"
-# Attributes of this package.
+CHOICES = "gen_ai.request.choice.count"
+SYSTEM_FINGERPRINT, SERVICE_TIER = "openai.response.system_fingerprint", "openai.response.service_tier"
+# Attributes of this package. A cost is in US dollars.
+COST = "asyncinfer.cost"
 ROW_INDEX, ATTEMPTS = "asyncinfer.row.index", "asyncinfer.attempts"
 
 CHAT = "chat"
@@ -47,6 +52,13 @@ _PARAMETERS = {
     "presence_penalty": "gen_ai.request.presence_penalty",
     "seed": "gen_ai.request.seed",
     "stop_strings": "gen_ai.request.stop_sequences",
+}
+# The names of the metadata of an answer.
+_RESPONSE = {
+    RESPONSE_ID: "response_id",
+    RESPONSE_MODEL: "response_model",
+    SYSTEM_FINGERPRINT: "system_fingerprint",
+    SERVICE_TIER: "service_tier",
 }
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -79,6 +91,8 @@ def request_attributes(access: EngineAccess) -> Attributes:
     generation = access.settings.generation
     values = {name: getattr(generation, name) for name in _PARAMETERS if name not in access.dropped}
     attributes = {_PARAMETERS[name]: value for name, value in values.items() if value not in (None, [])}
+    if generation.n > 1 and "n" not in access.dropped:
+        attributes[CHOICES] = generation.n
     guided = generation.guided_decoding
     if guided is not None and guided.json is not None:
         attributes[OUTPUT_TYPE] = "json"
@@ -86,23 +100,32 @@ def request_attributes(access: EngineAccess) -> Attributes:
 
 
 def usage_attributes(usage: Usage | None) -> Attributes:
-    """The tokens of an answer."""
+    """The tokens of an answer, and what they cost."""
     if usage is None:
         return {}
-    counts = {
+    counts: Attributes = {
         INPUT_TOKENS: usage.prompt_tokens,
         OUTPUT_TOKENS: usage.completion_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         "gen_ai.usage.cache_creation.input_tokens": usage.cache_creation_tokens,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+        COST: usage.cost,
     }
     return {name: count for name, count in counts.items() if count is not None}
 
 
 def response_attributes(metadata: Mapping[str, Any] | None) -> Attributes:
-    """The id of a response, and the model that answered."""
-    known = {RESPONSE_ID: "response_id", RESPONSE_MODEL: "response_model"}
-    return {name: value for name, key in known.items() if isinstance(value := (metadata or {}).get(key), str)}
+    """What a response says about itself: its id, the model that answered, and what OpenAI's API reports besides."""
+    given = metadata or {}
+    return {name: value for name, key in _RESPONSE.items() if isinstance(value := given.get(key), str)}
+
+
+def finish_reasons(reason: FinishReason, metadata: Mapping[str, Any] | None) -> list[str]:
+    """The finish reason of each answer to a request."""
+    choices: Any = (metadata or {}).get("choices")
+    if not isinstance(choices, list):
+        return [reason.value]
+    return [str(as_object(choice).get("finish_reason", "unknown")) for choice in cast(list[Any], choices)]
 
 
 def error_type(error: BaseException) -> str:

@@ -7,7 +7,8 @@ documents are not included, only their kind.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asyncinfer.telemetry.attributes import (
@@ -22,6 +23,15 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.masking import mask_options
 from asyncinfer.types.message import Message, Role
+
+# The values of the environment variable: those of opentelemetry-util-genai 0.2, and `true` of older instrumentations.
+_CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CAPTURE_VALUES = frozenset({"span_only", "span_and_event", "true"})
+
+
+def is_captured(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment asks for messages in spans. Events are not supported."""
+    return environ.get(_CAPTURE_VARIABLE, "").strip().lower() in _CAPTURE_VALUES
 
 
 def input_attributes(conversation: Conversation) -> Attributes:

@@ -19,6 +19,8 @@ from asyncinfer.telemetry.attributes import (
     ATTEMPTS,
     ERROR_TYPE,
     FINISH_REASONS,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
     ROW_INDEX,
     Attributes,
     error_type,
@@ -89,8 +91,8 @@ class RunSpans:
                 self._failed.setdefault(index, []).append(_Failed(began, now, error_type(error)))
             case RowFinished():
                 self._finished(event)
-            case RowFailed(index, failure):
-                self._failed_row(index, failure)
+            case RowFailed(index, failure, used):
+                self._failed_row(index, failure, usage_attributes(used))
             case _:
                 pass
 
@@ -99,18 +101,21 @@ class RunSpans:
         began = failed[0].began if failed else now - round(event.latency.total * _NANOSECONDS)
         server = server_attributes(event.endpoint)
         usage = usage_attributes(event.usage)
-        self._span(event.index, began, now, failed, {**server, **usage, FINISH_REASONS: [event.finish_reason.value]})
+        given = {RESPONSE_ID: event.response_id, RESPONSE_MODEL: event.response_model}
+        response = {name: value for name, value in given.items() if isinstance(value, str)}
+        answered = {**server, **usage, **response, FINISH_REASONS: [event.finish_reason.value]}
+        self._span(event.index, began, now, failed, answered)
         seconds = (now - began) / _NANOSECONDS if failed else event.latency.total
         self._call.instruments.record(seconds, {**self._call.attributes, **server}, usage)
 
-    def _failed_row(self, index: int, failure: FailureDetail) -> None:
+    def _failed_row(self, index: int, failure: FailureDetail, usage: Attributes) -> None:
         failed = self._failed.pop(index, [])
         if not failed:
             return  # The row was not sent.
         began, ended = failed[0].began, failed[-1].ended
         error = {ERROR_TYPE: failed[-1].error_type}
-        self._span(index, began, ended, failed[:-1], error, failure)
-        self._call.instruments.record((ended - began) / _NANOSECONDS, {**self._call.attributes, **error}, {})
+        self._span(index, began, ended, failed[:-1], {**error, **usage}, failure)
+        self._call.instruments.record((ended - began) / _NANOSECONDS, {**self._call.attributes, **error}, usage)
 
     def _span(
         self,

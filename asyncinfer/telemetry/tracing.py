@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from asyncinfer.errors import RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.recording import RunRecorder
 from asyncinfer.telemetry.attributes import (
@@ -20,6 +21,7 @@ from asyncinfer.telemetry.attributes import (
     Attributes,
     call_attributes,
     error_type,
+    finish_reasons,
     request_attributes,
     response_attributes,
     server_attributes,
@@ -119,7 +121,7 @@ class ChatSpan:
         if RESPONSE_MODEL in response:
             self._metric[RESPONSE_MODEL] = response[RESPONSE_MODEL]
         self._usage = usage_attributes(completion.usage)
-        reasons = {FINISH_REASONS: [completion.finish_reason.value]}
+        reasons = {FINISH_REASONS: finish_reasons(completion.finish_reason, completion.metadata)}
         self._span.set_attributes(self._metric | response | reasons | self._usage)
         if self._capture_content:
             self._span.set_attributes(output_attributes(completion.message, completion.finish_reason))
@@ -139,7 +141,9 @@ class ChatSpan:
         from opentelemetry.trace import Status, StatusCode
 
         self._metric[ERROR_TYPE] = error_type(error)
-        self._span.set_attribute(ERROR_TYPE, self._metric[ERROR_TYPE])
+        if isinstance(error, RequestError):
+            self._usage = usage_attributes(error.usage)
+        self._span.set_attributes({ERROR_TYPE: self._metric[ERROR_TYPE], **self._usage})
         self._span.set_status(Status(StatusCode.ERROR, str(error)))
 
     def end(self) -> None:

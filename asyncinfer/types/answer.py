@@ -24,6 +24,8 @@ LOGPROBS = "logprobs"
 VALIDATION_RETRIES = "validation_retries"
 # The metadata of an answer: all answers to the request, if there are several. See `choice_fields`.
 CHOICES = "choices"
+# The metadata of an answer: what the response says besides, under the API's own names. See `dialects.provider_fields`.
+PROVIDER_FIELDS = "provider_fields"
 # The metadata of an answer: its cost in US dollars.
 COST = "cost"
 # The metadata of an answer that was not requested for this row: the identity of the row that this row
@@ -42,6 +44,7 @@ ANSWER_METADATA = (
     "system_fingerprint",
     "service_tier",
     LOGPROBS,
+    PROVIDER_FIELDS,
     COST,
     DUPLICATE_OF,
     FROM_CACHE,
@@ -159,5 +162,7 @@ class Completion(ShortRepr):
         metadata.update(self.metadata or {})
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
+            if self.usage.cost is not None:
+                metadata[COST] = self.usage.cost
         metadata["finish_reason"] = self.finish_reason.value
         return conversation.with_answer(self.message, metadata, self.parsed)

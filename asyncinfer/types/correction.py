@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message
-from asyncinfer.types.usage import Usage
 
 
 class Correction(NamedTuple):
@@ -15,13 +14,11 @@ class Correction(NamedTuple):
     Args:
         turns: The rejected answers, each with what is wrong with it as a message of the user.
         rejected: How many answers were rejected.
-        usage: The tokens of the rejected answers; None if they are unknown.
         problem: What is wrong with the latest answer.
     """
 
     turns: tuple[Message, ...]
     rejected: int
-    usage: Usage | None
     problem: str
 
     def applied_to(self, conversation: Conversation) -> Conversation:

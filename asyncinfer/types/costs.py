@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from asyncinfer.types.short_repr import ShortRepr
@@ -51,15 +52,21 @@ class TokenPrice:
         tiers: The rates for all tokens of a request whose prompt has more tokens than the first number, ascending.
         source: Where the price comes from.
         date: The day of that price list, as `2026-11-30`; None if it is unknown.
+        most_output: US dollars per million tokens of an answer of the dearest kind, such as those of images.
+        detailed: Returns what a request costs whose usage has `details`; None if it cannot.
     """
 
     rates: TokenRates
     tiers: tuple[tuple[int, TokenRates], ...] = ()
     source: str = ""
     date: str | None = None
+    most_output: float = 0.0
+    detailed: Callable[[Usage], float | None] | None = field(default=None, compare=False, repr=False)
 
     def cost(self, usage: Usage) -> float:
         """What one request costs that used these tokens, in US dollars."""
+        if usage.details and self.detailed is not None and (cost := self.detailed(usage)) is not None:
+            return round(cost, _DECIMALS)
         rates = self.rates
         for start, above in self.tiers:
             if usage.prompt_tokens > start:
@@ -70,7 +77,7 @@ class TokenPrice:
         """The most that a request with at most these tokens costs, in US dollars."""
         reached = [self.rates, *(rates for start, rates in self.tiers if prompt_tokens > start)]
         input = max(max(rates.input, rates.cached_input or 0.0, rates.cache_write or 0.0) for rates in reached)
-        output = max(max(rates.output, rates.reasoning or 0.0) for rates in reached)
+        output = max(self.most_output, *(max(rates.output, rates.reasoning or 0.0) for rates in reached))
         return (prompt_tokens * input + completion_tokens * output) / _MILLION + self.rates.request
 
 

@@ -1,9 +1,13 @@
 """What a job will take, as a pilot of some of its rows shows.
 
 The rows of the pilot are a simple random sample. The expected total is the mean of the sample, times the number of rows
-that are left. The interval is the usual 95% confidence interval of a mean: Student's t distribution, with the finite
-population correction. It is wide for a small sample. It says nothing about rows of a kind that the sample does not have
-at all, so a few very long answers may still exceed it.
+that are left. The interval contains the usual 95% confidence interval of a mean (Student's t distribution, with the
+finite population correction), and the one that takes the skewness of the sample into account (P. Hall, "On the removal
+of skewness by transformation", 1992). The lengths of answers are skewed: a few are much longer than the others. The
+usual interval alone then contains the real total too seldom.
+
+An interval is wide for a small sample. It says nothing about rows of a kind that the sample does not have at all, so a
+few very long answers may still exceed it.
 """
 
 from __future__ import annotations
@@ -55,8 +59,22 @@ def estimated_total(values: Sequence[float], rows: int, most: float = math.inf) 
     if size < 2:
         return Interval(mean * rows, None, None)
     correction = math.sqrt(rows / (rows + size))
-    half = t_quantile(size - 1) * statistics.stdev(values) / math.sqrt(size) * correction
-    return Interval(mean * rows, max(0.0, mean - half) * rows, min(mean + half, most) * rows)
+    deviation, quantile = statistics.stdev(values), t_quantile(size - 1) / math.sqrt(size)
+    skewness = _skewness(values, mean, deviation)
+    below = max(quantile, _without_skewness(quantile, skewness, size)) * deviation * correction
+    above = max(quantile, -_without_skewness(-quantile, skewness, size)) * deviation * correction
+    return Interval(mean * rows, max(0.0, mean - below) * rows, min(mean + above, most) * rows)
+
+
+def _skewness(values: Sequence[float], mean: float, deviation: float) -> float:
+    return statistics.fmean([(value - mean) ** 3 for value in values]) / deviation**3 if deviation else 0.0
+
+
+def _without_skewness(quantile: float, skewness: float, size: int) -> float:
+    """The quantile of a mean in deviations, corrected for the skewness: the inverse of Hall's third transformation."""
+    if abs(skewness) < 1e-6:
+        return quantile
+    return 3 / skewness * (math.cbrt(1 + skewness * (quantile - skewness / (6 * size))) - 1)
 
 
 def t_quantile(degrees: int) -> float:

@@ -32,7 +32,6 @@ class InvalidAnswerError(RequestError):
 
     Attributes:
         text: The text of the rejected answer.
-        usage: The tokens of all rejected answers to this conversation; None if they are unknown.
         correction: What the model is told before it answers again; None if the conversation is not answered again.
     """
 

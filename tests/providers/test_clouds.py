@@ -59,6 +59,21 @@ async def test_reasoning_models_of_xai_get_no_penalties_and_no_stops(
     assert answered.metadata.get("dropped_parameters", []) == dropped
 
 
+@pytest.mark.parametrize(
+    ("model", "is_sent"),
+    [
+        ("grok-4.7", True),
+        ("grok-4.20-reasoning", False),
+        ("grok-4.20-0309-non-reasoning", False),
+    ],
+)
+async def test_models_of_xai_that_refuse_an_effort_get_none(model: str, is_sent: bool, api: Recorder) -> None:
+    async with engine_at(api, Engine.XAI, model, reasoning_effort="low") as engine:
+        answered = await engine.agenerate(question("Hello?"))
+    assert api.sent[0].body.get("reasoning_effort") == ("low" if is_sent else None)
+    assert answered.metadata.get("dropped_parameters", []) == ([] if is_sent else ["reasoning_effort"])
+
+
 async def test_mistral_is_not_asked_for_the_usage_of_a_stream(api: Recorder) -> None:
     """Its last event has the usage anyway."""
     async with (

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from asyncinfer import (
+    Conversation,
     EngineDeadError,
     FinishReason,
     GenerationParams,
@@ -50,6 +51,9 @@ class BatchExecutor:
         self.asked: list[str] = []
         self.is_dead = False
         self._stopped = anyio.Event()
+
+    def is_single(self, conversation: Conversation) -> bool:
+        return False
 
     def stop(self, grace: float) -> None:
         self._stopped.set()

@@ -119,6 +119,22 @@ async def test_failed_rows_of_the_pilot_are_reported(tmp_path: Path) -> None:
     assert estimate.completion_tokens is None
 
 
+async def test_what_failed_rows_used_is_part_of_the_estimate(tmp_path: Path) -> None:
+    """A job whose answers are often rejected pays for these too."""
+
+    def script(text: str, _: int) -> None:
+        if int(text.split()[-1]) % 2:
+            error = rejection()
+            error.usage = Usage(10, 100, 110)
+            raise error
+
+    estimate = await Varied(script).aestimate(None, job(tmp_path, questions(400)), rows=40)
+    assert 0 < estimate.sample < 40
+    assert estimate.cost is not None
+    assert estimate.paid is not None
+    assert estimate.cost.expected == pytest.approx(estimate.paid.usd / 40 * estimate.left)
+
+
 async def test_limits_hold_for_the_pilot_too(tmp_path: Path) -> None:
     config = job(tmp_path, questions(100), max_tokens=1500)
     with pytest.raises(SpendingLimitError):
@@ -161,6 +177,32 @@ def test_95_of_100_intervals_contain_the_sum() -> None:
         assert total.high is not None
         inside += total.low <= rest <= total.high
     assert 0.92 < inside / 400 < 0.98
+
+
+@pytest.mark.parametrize(("size", "least"), [(10, 0.88), (20, 0.9), (50, 0.92)])
+def test_intervals_of_skewed_lengths_are_wide_enough(size: int, least: float) -> None:
+    """Most answers are short, and a few are many times longer. Student's interval alone has only 80% to 90% of sums."""
+    chance, inside = random.Random(7), 0
+    rows = [chance.lognormvariate(4, 1) for _ in range(1_000)]
+    for _ in range(300):
+        sample = set(chance.sample(range(1_000), size))
+        rest = sum(row for place, row in enumerate(rows) if place not in sample)
+        total = estimated_total([rows[i] for i in sample], 1_000 - size)
+        assert total.low is not None
+        assert total.high is not None
+        inside += total.low <= rest <= total.high
+    assert inside / 300 > least
+
+
+def test_interval_of_equal_values_is_a_point() -> None:
+    assert estimated_total([4.0] * 5, 10) == Interval(40.0, 40.0, 40.0)
+
+
+def test_long_answers_in_the_sample_raise_the_upper_end_more_than_the_lower_one() -> None:
+    total = estimated_total([10.0] * 18 + [400.0, 500.0], 100)
+    assert total.low is not None
+    assert total.high is not None
+    assert total.high - total.expected > 1.5 * (total.expected - total.low)
 
 
 def test_quantiles_continue_those_of_the_table() -> None:

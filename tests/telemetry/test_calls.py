@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from importlib import import_module
 from typing import Any
@@ -29,7 +30,7 @@ from asyncinfer import (
 from asyncinfer.telemetry import attributes as names
 from asyncinfer.types.answer import Completion
 from tests.fakes import ONE_ATTEMPT, FakeEngine, question, rejection
-from tests.faults import FaultServer, sse, status
+from tests.faults import FaultServer, hang_up, sse, stall, status
 from tests.telemetry.collected import Collected, attributes
 
 
@@ -296,3 +297,129 @@ async def test_rejected_call_is_an_error(collected: Collected) -> None:
         await engine.agenerate("Hello", ONE_ATTEMPT)
     [span] = collected.spans()
     assert attributes(span)["error.type"] == "400"
+
+
+# Content
+
+
+@pytest.mark.parametrize(
+    ("value", "captured"),
+    [
+        ("span_only", True),
+        ("SPAN_AND_EVENT", True),
+        ("true", True),
+        ("event_only", False),
+        ("no_content", False),
+        ("", False),
+    ],
+)
+async def test_environment_may_ask_for_content(
+    collected: Collected, monkeypatch: pytest.MonkeyPatch, value: str, captured: bool
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
+    engine = FakeEngine()
+    engine.instrument(tracer_provider=collected.tracer_provider, meter_provider=collected.meter_provider)
+    await engine.agenerate("Hello")
+    [span] = collected.spans()
+    assert ("gen_ai.input.messages" in attributes(span)) is captured
+
+
+async def test_setting_takes_precedence_over_the_environment(
+    collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
+    engine = FakeEngine()
+    collected.instrument(engine, capture_content=False)
+    await engine.agenerate("Hello")
+    [span] = collected.spans()
+    assert "gen_ai.input.messages" not in attributes(span)
+
+
+# What an answer reports
+
+
+class Described(FakeEngine):
+    """Gives two answers, described as OpenAI's API does."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
+        choices = [{"index": 0, "finish_reason": "stop"}, {"index": 1, "finish_reason": "length"}]
+        described = {"response_id": "r1", "response_model": "m-2026", "service_tier": "flex", "system_fingerprint": "f"}
+        completion.metadata = {**described, "choices": choices}
+        completion.usage = Usage(3, 4, 7, cached_tokens=1, reasoning_tokens=2, cost=0.5)
+        return completion
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {*super().get_supported_params(), "n"}
+
+
+async def test_span_has_what_the_answer_reports(collected: Collected) -> None:
+    engine = Described()
+    collected.instrument(engine)
+    await engine.agenerate("Hello", InferenceConfig(generation=GenerationParams(n=2, temperature=1.0)))
+    [span] = collected.spans()
+    found = attributes(span)
+    assert found | {} == found | {
+        "gen_ai.request.choice.count": 2,
+        "gen_ai.response.id": "r1",
+        "gen_ai.response.model": "m-2026",
+        "gen_ai.response.finish_reasons": ("stop", "length"),
+        "gen_ai.usage.cache_read.input_tokens": 1,
+        "gen_ai.usage.reasoning.output_tokens": 2,
+        "openai.response.service_tier": "flex",
+        "openai.response.system_fingerprint": "f",
+        "asyncinfer.cost": 0.5,
+    }
+
+
+async def test_failed_call_has_the_tokens_that_its_attempts_used(collected: Collected) -> None:
+    def script(*_: object) -> None:
+        error = rejection()
+        error.usage = Usage(3, 4, 7)
+        raise error
+
+    engine = FakeEngine(script)
+    collected.instrument(engine)
+    with pytest.raises(RequestError):
+        await engine.agenerate("Hello", ONE_ATTEMPT)
+    [span] = collected.spans()
+    assert attributes(span)["gen_ai.usage.output_tokens"] == 4
+    assert len(collected.points("gen_ai.client.token.usage")) == 2
+
+
+# Streams that are not read to their end
+
+
+async def test_stream_that_is_dropped_ends_its_span(collected: Collected) -> None:
+    async with FaultServer(lambda _: sse(["Par", "is"])) as server, remote_engine(server) as engine:
+        collected.instrument(engine)
+        deltas = engine.astream("Hello")
+        assert (await anext(deltas)).content == "Par"
+        del deltas
+        gc.collect()
+        await server.until(lambda: bool(collected.spans()))
+    [span] = collected.spans()
+    assert span.status.status_code is StatusCode.UNSET
+
+
+async def test_cancelled_stream_ends_its_span(collected: Collected) -> None:
+    async with FaultServer(lambda _: sse(["Par"], stall)) as server, remote_engine(server) as engine:
+        collected.instrument(engine)
+        with anyio.CancelScope() as scope:
+            async with engine.astream("Hello") as deltas:
+                async for _ in deltas:
+                    scope.cancel()
+    [span] = collected.spans()
+    assert span.status.status_code is StatusCode.UNSET
+
+
+async def test_stream_that_breaks_off_has_its_error(collected: Collected) -> None:
+    async with FaultServer(lambda _: sse(["Par"], hang_up)) as server, remote_engine(server) as engine:
+        collected.instrument(engine)
+        with pytest.raises(RequestError):
+            async with engine.astream("Hello") as deltas:
+                async for _ in deltas:
+                    pass
+    [span] = collected.spans()
+    assert (span.status.status_code, attributes(span)["error.type"]) == (StatusCode.ERROR, "connection")

@@ -8,7 +8,8 @@ import anyio
 import pytest
 from opentelemetry.trace import StatusCode
 
-from asyncinfer import Conversation, InferenceConfig, RunInterruptedError, Stop
+from asyncinfer import Conversation, CostPerMillion, InferenceConfig, RunInterruptedError, Stop, Usage
+from asyncinfer.types.answer import Completion
 from tests.fakes import FakeClock, FakeEngine, questions, refusal, rejection
 from tests.telemetry.collected import Collected, attributes
 
@@ -113,3 +114,35 @@ async def test_single_row_has_one_span(collected: Collected) -> None:
     collected.instrument(engine)
     await engine.ainfer(questions(1))
     assert [span.name for span in collected.spans()] == ["chat fake"]
+
+
+async def test_row_has_the_names_of_the_response_and_its_cost(collected: Collected) -> None:
+    class Described(FakeEngine):
+        async def _generate(self, conversation: Conversation) -> Completion:
+            completion = await super()._generate(conversation)
+            completion.metadata = {"response_id": "r1", "response_model": "m-2026"}
+            return completion
+
+    engine = Described()
+    collected.instrument(engine)
+    await engine.ainfer(questions(2), InferenceConfig(cost_per_million=CostPerMillion(input=1, output=2)))
+    for span in collected.spans():
+        found = attributes(span)
+        assert (found["gen_ai.request.model"], found["gen_ai.response.model"]) == ("fake", "m-2026")
+        assert (found["gen_ai.operation.name"], found["gen_ai.provider.name"]) == ("chat", "remote")
+        assert found["gen_ai.response.id"] == "r1"
+        assert found["asyncinfer.cost"] == 11e-6
+
+
+async def test_failed_row_has_the_tokens_that_its_attempts_used(collected: Collected) -> None:
+    def fail(*_: object) -> None:
+        error = rejection()
+        error.usage = Usage(3, 4, 7)
+        raise error
+
+    engine = FakeEngine(fail)
+    collected.instrument(engine)
+    await engine.ainfer_partial(questions(2))
+    assert [attributes(span)["gen_ai.usage.input_tokens"] for span in collected.spans()] == [3, 3]
+    tokens = {attributes(p)["gen_ai.token.type"]: p.sum for p in collected.points("gen_ai.client.token.usage")}
+    assert tokens == {"input": 6, "output": 8}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from asyncinfer.dialects.anthropic.messages import SUPPORTED, VERSION_HEADERS, MessagesEncoder, decode
+from asyncinfer.dialects.anthropic.messages import SUPPORTED, VERSION_HEADERS, MessagesEncoder, decode, usage_of
 from asyncinfer.dialects.anthropic.stream import AnthropicEventDecoder
 from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.http import json_object
@@ -33,4 +33,5 @@ ANTHROPIC_MESSAGES = Dialect(
     headers=VERSION_HEADERS,
     more_models=more_models,
     guides_with_tools=True,
+    usage_of=usage_of,
 )

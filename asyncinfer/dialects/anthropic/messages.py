@@ -25,9 +25,11 @@ from asyncinfer.dialects.anthropic.content import (
 )
 from asyncinfer.dialects.anthropic.models import Sampling, default_answer_limit, output_schema, sampling
 from asyncinfer.dialects.base import EncoderSettings
-from asyncinfer.dialects.fields import as_object, checked_depth, count_at, members_of, object_at
+from asyncinfer.dialects.fields import as_object, checked_depth, count_at, counted, members_of, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import HEADERS, error_within, json_body, json_object, merged_under, missing_answer
+from asyncinfer.dialects.provider_fields import provider_fields
+from asyncinfer.dialects.reported_cost import cost_in_usage
 from asyncinfer.dialects.response_metadata import NAMES, description, metadata_of
 from asyncinfer.dialects.tools import chosen_function, read_calls, tool_call
 from asyncinfer.errors import ConfigError, RequestError
@@ -114,10 +116,13 @@ def decode(response: HttpResponse) -> Completion:
         raise error_in(data, response.body)
     try:
         finish = finish_in(data.get("stop_reason"))
-        message = _answer(_blocks_in(data["content"], finish), finish)
+        blocks = _blocks_in(data["content"], finish)
+        message = _answer(blocks, finish)
         reason = reason_of(finish, message.tool_calls)
         usage = data.get("usage")
-        return Completion(message, reason, usage_in(usage), metadata_of(finish, reason, described_by(data, usage)))
+        kept = provider_fields((data, OF_MESSAGE), (_content_fields(blocks), OF_CONTENT))
+        metadata = metadata_of(finish, reason, described_by(data, usage) | kept)
+        return Completion(message, reason, usage_in(usage), metadata)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
 
@@ -167,6 +172,24 @@ def _choice(choice: str | Json) -> Json:
 
 
 # Responses
+
+# What is kept besides the answer: fields of `Message` of anthropic-python 2.14; the citations in the texts, and the
+# blocks of tools that Anthropic runs itself.
+OF_MESSAGE = frozenset({"container", "context_management", "stop_details", "stop_sequence"})
+OF_CONTENT = frozenset({"blocks", "citations"})
+_READ_BLOCKS = frozenset({"redacted_thinking", "text", "thinking", "tool_use"})
+
+
+def _content_fields(blocks: list[Json]) -> Json:
+    """Return what the content has besides texts, thoughts and calls."""
+    citations = [one for block in blocks if block.get("citations") for one in members_of(block["citations"])]
+    return {"citations": citations, "blocks": [block for block in blocks if is_unread(block)]}
+
+
+def is_unread(block: Mapping[str, Any]) -> bool:
+    """Whether the message has nothing of a block."""
+    kind = block.get("type")
+    return isinstance(kind, str) and kind not in _READ_BLOCKS and len(block) > 1 and not is_typed_text(block)
 
 
 def described_by(message: Mapping[str, Any], usage: Any) -> Json:
@@ -236,7 +259,17 @@ def usage_in(usage: Any) -> Usage | None:
         cached_tokens=cached,
         cache_creation_tokens=created,
         reasoning_tokens=count_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
+        cost=cost_in_usage(counts),
+        details=counted(
+            cache_write_1h_tokens=count_at(object_at(counts, "cache_creation"), "ephemeral_1h_input_tokens"),
+            web_searches=count_at(object_at(counts, "server_tool_use"), "web_search_requests"),
+        ),
     )
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens that a response reports, whether it has an answer or not."""
+    return usage_in(data.get("usage"))
 
 
 _STATUS = {

@@ -12,17 +12,26 @@ from typing import Any
 from pydantic_core import to_json
 
 from asyncinfer.dialects.answer_text import is_typed_text, reasoning_of, text_in
-from asyncinfer.dialects.anthropic.messages import described_by, error_in, usage_in
+from asyncinfer.dialects.anthropic.messages import (
+    OF_CONTENT,
+    OF_MESSAGE,
+    described_by,
+    error_in,
+    is_unread,
+    usage_in,
+)
 from asyncinfer.dialects.anthropic.thinking import ThinkingBlocks
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
 from asyncinfer.dialects.fields import as_count, as_id, as_object, as_text, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.json_text import EventJson, read_json
+from asyncinfer.dialects.provider_fields import ProviderFields
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.errors import RequestError
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 Json = dict[str, Any]
 
@@ -42,10 +51,18 @@ class AnthropicEventDecoder:
     _usage: Json = field(default_factory=dict[str, Any])
     _message: Json = field(default_factory=dict[str, Any])
     _json: EventJson = field(default_factory=EventJson)
+    _fields: ProviderFields = field(default_factory=ProviderFields)
+    # The blocks that are no part of the message, by their index, and the pieces of the arguments of calls among them.
+    _unread: dict[int | None, Json] = field(default_factory=dict[int | None, Json])
+    _inputs: dict[int | None, str] = field(default_factory=dict[int | None, str])
 
     @property
     def done(self) -> bool:
         return self.end.marked
+
+    @property
+    def usage(self) -> Usage | None:
+        return usage_in(self._usage)
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         """Yield the deltas that `event` brings.
@@ -80,9 +97,11 @@ class AnthropicEventDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        described = described_by(self._message, self._usage)
+        unread = [_with_input(self._unread[index], self._inputs.get(index)) for index in self._unread]
+        self._fields.add({"blocks": unread}, OF_CONTENT)
+        described = described_by(self._message, self._usage) | self._fields.metadata()
         return self.end.last_delta(
-            self._calls, usage_in(self._usage), described, content=self._json.rest(), extra=self._thinking.extra()
+            self._calls, self.usage, described, content=self._json.rest(), extra=self._thinking.extra()
         )
 
     def _read(self, kind: str, data: Json) -> StreamDelta | None:
@@ -90,6 +109,7 @@ class AnthropicEventDecoder:
             case "message_start":
                 self._message = {**object_at(data, "message")}
                 self._update_usage(object_at(self._message, "usage"))
+                self._fields.add(self._message, OF_MESSAGE)
             case "content_block_start":
                 self.end.add_part()
                 return self._begin_block(as_count(data.get("index")), object_at(data, "content_block"))
@@ -102,6 +122,8 @@ class AnthropicEventDecoder:
                 self._end_block(self._index(data))
             case "message_delta":
                 self._update_usage(object_at(data, "usage"))
+                self._fields.add(data, OF_MESSAGE)
+                self._fields.add(object_at(data, "delta"), OF_MESSAGE)
                 self.end.set_finish(finish_in(object_at(data, "delta").get("stop_reason") or data.get("stop_reason")))
             case "message_stop":
                 self.end.mark_end()
@@ -114,6 +136,8 @@ class AnthropicEventDecoder:
         self._kinds[index] = kind if isinstance(kind, str) else ""
         self._open = [*(one for one in self._open if one != index), index]
         self._thinking.begin(index, block)
+        if is_unread(block):
+            self._unread[index] = {**block}
         if kind == "tool_use":
             given = block.get("input")
             arguments = to_json(given).decode() if given else ""
@@ -121,9 +145,13 @@ class AnthropicEventDecoder:
         return _delta(block)
 
     def _continue_block(self, index: int | None, delta: Mapping[str, Any]) -> StreamDelta | None:
-        # Tools that Anthropic runs itself have arguments too. Their calls are not for the user.
-        if delta.get("type") == "input_json_delta" and self._kinds[index] == "tool_use":
+        kind = delta.get("type")
+        if kind == "input_json_delta" and self._kinds[index] == "tool_use":
             return self._calls.delta(CallPiece(index, arguments=_json_piece(delta["partial_json"])))
+        if kind == "input_json_delta":  # Tools that Anthropic runs itself have arguments too.
+            self._inputs[index] = self._inputs.get(index, "") + _json_piece(delta.get("partial_json"))
+        elif kind == "citations_delta" and (citation := delta.get("citation")):
+            self._fields.add({"citations": [citation]}, OF_CONTENT, joins_lists=True)
         self._thinking.add(index, delta)
         return _delta(delta)
 
@@ -147,6 +175,16 @@ class AnthropicEventDecoder:
     def _update_usage(self, usage: Any) -> None:
         """Update the usage. Each event gives totals so far; fields that it leaves out keep their values."""
         self._usage |= {name: count for name, count in usage.items() if count is not None}
+
+
+def _with_input(block: Json, text: str | None) -> Json:
+    """Return a block with the arguments that its pieces make."""
+    if not text:
+        return block
+    try:
+        return {**block, "input": read_json(text)}
+    except ValueError:
+        return {**block, "input": text}
 
 
 def _json_piece(value: Any) -> str:

@@ -12,7 +12,7 @@ from asyncinfer.dialects.base import Dialect
 from asyncinfer.dialects.bedrock.event_stream import is_frame_stream
 from asyncinfer.dialects.bedrock.hosts import control_plane
 from asyncinfer.dialects.bedrock.request import SUPPORTED, ConverseEncoder
-from asyncinfer.dialects.bedrock.response import decode
+from asyncinfer.dialects.bedrock.response import decode, usage_of
 from asyncinfer.dialects.bedrock.stream import ConverseStreamDecoder
 from asyncinfer.dialects.http import json_object
 from asyncinfer.types.http import HttpResponse, malformed_response
@@ -53,4 +53,5 @@ BEDROCK_CONVERSE = Dialect(
     is_stream=is_frame_stream,
     entries=model_summaries,
     models_url=models_url,
+    usage_of=usage_of,
 )

@@ -1,7 +1,8 @@
 """The parameters that Converse passes to a model unchanged, in `additionalModelRequestFields`.
 
-Sources: the Bedrock user guide's "Inference request parameters" of Claude, Nova ("Complete request schema", and
-"Extended thinking" of Nova 2) and OpenAI's models; LiteLLM 1.110. All read in November 2026.
+Sources: the Bedrock user guide's "Inference request parameters" of Claude, Nova ("Complete request schema", and "Core
+inference" and "Extended thinking" of Nova 2) and OpenAI's models. A secondary source, which agrees with them: LiteLLM
+1.110. All read in November 2026.
 """
 
 from __future__ import annotations

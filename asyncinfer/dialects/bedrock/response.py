@@ -10,9 +10,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, reasoning_of, text_in
-from asyncinfer.dialects.fields import checked_depth, count_at, members_of, object_at
+from asyncinfer.dialects.fields import (
+    as_list,
+    as_object,
+    checked_depth,
+    count_at,
+    counted,
+    members_of,
+    object_at,
+)
 from asyncinfer.dialects.finish_reasons import Finish, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.http import json_object, missing_answer
+from asyncinfer.dialects.provider_fields import provider_fields
 from asyncinfer.dialects.response_metadata import description, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.types.answer import Completion
@@ -31,11 +40,24 @@ def decode(response: HttpResponse) -> Completion:
     data = json_object(response)
     try:
         finish = finish_in(data.get("stopReason"))
-        message = answer(_blocks_in(data["output"]["message"]["content"], finish), finish)
+        blocks = _blocks_in(data["output"]["message"]["content"], finish)
+        message = answer(blocks, finish)
         reason = reason_of(finish, message.tool_calls)
-        return Completion(message, reason, usage_in(data.get("usage")), metadata_of(finish, reason, described_by(data)))
+        cited = [object_at(block, "citationsContent").get("citations") for block in blocks]
+        citations = [one for listed in cited if listed for one in members_of(listed)]
+        kept = provider_fields(
+            (data, OF_RESPONSE), (object_at(data, "trace"), OF_TRACE), ({"citations": citations}, OF_CONTENT)
+        )
+        metadata = metadata_of(finish, reason, described_by(data) | kept)
+        return Completion(message, reason, usage_in(data.get("usage")), metadata)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
+
+
+# What is kept besides the answer: fields of `ConverseResponse`, and the citations in the texts.
+OF_RESPONSE = frozenset({"additionalModelResponseFields", "performanceConfig"})
+OF_TRACE = frozenset({"guardrail"})
+OF_CONTENT = frozenset({"citations"})
 
 
 def described_by(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,4 +144,18 @@ def usage_in(usage: Any) -> Usage | None:
     read, written = count_at(counts, "cacheReadInputTokens"), count_at(counts, "cacheWriteInputTokens")
     prompt = (count_at(counts, "inputTokens") or 0) + (read or 0) + (written or 0)
     completion = count_at(counts, "outputTokens") or 0
-    return Usage(prompt, completion, prompt + completion, cached_tokens=read, cache_creation_tokens=written)
+    details = map(as_object, as_list(counts.get("cacheDetails")))
+    written_for = {str(one.get("ttl")): count_at(one, "inputTokens") for one in details}
+    return Usage(
+        prompt,
+        completion,
+        prompt + completion,
+        cached_tokens=read,
+        cache_creation_tokens=written,
+        details=counted(cache_write_1h_tokens=written_for.get("1h")),
+    )
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens that a response reports, whether it has an answer or not."""
+    return usage_in(data.get("usage"))

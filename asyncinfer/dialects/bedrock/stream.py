@@ -7,7 +7,7 @@ from typing import Any
 
 from asyncinfer.dialects.answer_text import reasoning_of, text_in
 from asyncinfer.dialects.bedrock.event_stream import Frame, FrameParser
-from asyncinfer.dialects.bedrock.response import described_by, usage_in
+from asyncinfer.dialects.bedrock.response import OF_CONTENT, OF_RESPONSE, OF_TRACE, described_by, usage_in
 from asyncinfer.dialects.bedrock.thinking import ReasoningBlocks
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import CallPiece
@@ -17,6 +17,7 @@ from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.http import api_error
 from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.json_text import EventJson
+from asyncinfer.dialects.provider_fields import ProviderFields
 from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.dialects.stream_parts import is_part
 from asyncinfer.errors import RequestError
@@ -55,6 +56,7 @@ class ConverseStreamDecoder:
         self._reasoning = ReasoningBlocks()
         self._usage: Usage | None = None
         self._described: Mapping[str, Any] = {}
+        self._fields = ProviderFields()
         self._json = EventJson()
         self._has_metadata = False  # The metadata event comes last.
         self.parts = 0
@@ -62,6 +64,10 @@ class ConverseStreamDecoder:
     @property
     def done(self) -> bool:
         return self._has_metadata and self.end.marked
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._usage
 
     def feed(self, chunk: bytes) -> Iterator[StreamDelta]:
         """Yield the deltas that `chunk` completes.
@@ -83,8 +89,9 @@ class ConverseStreamDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
+        described = {**self._described, **self._fields.metadata()}
         return self.end.last_delta(
-            self._calls, self._usage, self._described, content=self._json.rest(), extra=self._reasoning.extra()
+            self._calls, self._usage, described, content=self._json.rest(), extra=self._reasoning.extra()
         )
 
     def _read(self, frame: Frame) -> StreamDelta | None:
@@ -112,10 +119,13 @@ class ConverseStreamDecoder:
             self._reasoning.close(index)
         elif kind == "messageStop":
             self.end.set_finish(finish_in(data["stopReason"]))
+            self._fields.add(data, OF_RESPONSE)
             self.end.mark_end()
         elif kind == "metadata":
             self._usage, self._has_metadata = usage_in(data.get("usage")) or self._usage, True
             self._described = described_by(data)
+            self._fields.add(data, OF_RESPONSE)
+            self._fields.add(object_at(data, "trace"), OF_TRACE)
         return None
 
     def _begin(self, index: Any, call: Mapping[str, Any] | None) -> StreamDelta | None:
@@ -135,6 +145,8 @@ class ConverseStreamDecoder:
             return self._calls.delta(CallPiece(_index(index), arguments=as_text(call.get("input") or "")))
         if "reasoningContent" in delta:
             self._reasoning.add(as_count(index), object_at(delta, "reasoningContent"))
+        if "citation" in delta:
+            self._fields.add({"citations": [delta["citation"]]}, OF_CONTENT, joins_lists=True)
         text = text_in(delta.get("text"))
         reasoning = reasoning_of(delta.get("reasoningContent"))
         return StreamDelta(content=text, reasoning_content=reasoning) if text or reasoning else None

@@ -9,11 +9,12 @@ endpoints sent it: one has `choices`, the other `candidates`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.dialects.base import Dialect, EncoderSettings, model_entries
+from asyncinfer.dialects.google import pieces
 from asyncinfer.dialects.google import request as gemini_request
 from asyncinfer.dialects.google import response as gemini_response
 from asyncinfer.dialects.google.request import GenerateEncoder
@@ -38,6 +39,7 @@ from asyncinfer.types.http import HttpRequest, HttpResponse
 from asyncinfer.types.masking import masked_if_secret
 from asyncinfer.types.message import Message
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.usage import Usage
 
 PATH = "/chat/completions"
 QUIRKS = Quirks(
@@ -110,6 +112,11 @@ def decode(response: HttpResponse) -> Completion:
     return gemini_response.decode(response) if _is_native(response.body) else openai_response.decode(response)
 
 
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens that a response of either endpoint reports, whether it has an answer or not."""
+    return pieces.usage_of(data) or openai_response.usage_of(data)
+
+
 def entries(response: HttpResponse) -> list[dict[str, Any]]:
     """Return the entries of a list of models. Their ids have no prefix `models/`, as in Google's examples."""
     return [{**entry, "id": entry["id"].removeprefix("models/")} for entry in model_entries(response)]
@@ -132,6 +139,10 @@ class _AnyEndpointEventDecoder:
     @property
     def end(self) -> StreamEnd:
         return self._decoder.end
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._decoder.usage
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         if not self._is_decided and (native := _is_native(event.data)) is not None:
@@ -202,4 +213,5 @@ GEMINI = Dialect(
     gemini_request.SUPPORTED,
     path=PATH,
     entries=entries,
+    usage_of=usage_of,
 )

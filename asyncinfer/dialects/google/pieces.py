@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from asyncinfer.dialects.answer_text import json_of_unread, text_in
-from asyncinfer.dialects.fields import as_count, as_object, count_at, members_of, object_at
+from asyncinfer.dialects.fields import as_count, as_list, as_object, count_at, counted, members_of, object_at
 from asyncinfer.dialects.finish_reasons import Finish, finish_in
 from asyncinfer.dialects.google.logprobs import logprobs_of
 from asyncinfer.dialects.google.thoughts import signed
@@ -25,6 +25,17 @@ _OTHER_MEMBERS = frozenset(
 )
 
 
+# What is kept besides the answer: fields of `Candidate` and of `GenerateContentResponse`, and parts that are no text.
+_OF_CANDIDATE = frozenset(
+    {"avgLogprobs", "citationMetadata", "finishMessage", "groundingMetadata", "safetyRatings", "urlContextMetadata"}
+)
+_OF_RESPONSE = frozenset({"promptFeedback"})
+OF_PARTS = frozenset({"parts"})
+_UNREAD_MEMBERS = _OTHER_MEMBERS - {"thoughtSignature"}
+# Fields, and the names of those that are kept.
+_Kept = tuple[Mapping[str, Any], frozenset[str]]
+
+
 class Piece(NamedTuple):
     """The content of one response, or of one event of a stream.
 
@@ -32,6 +43,7 @@ class Piece(NamedTuple):
         blocked: The reason why the API refused the prompt.
         answered: Whether there is a candidate with content or a finish reason.
         described: What the response says about itself.
+        kept: What it says besides its answer.
     """
 
     text: str = ""
@@ -44,6 +56,7 @@ class Piece(NamedTuple):
     blocked: str | None = None
     answered: bool = False
     described: Mapping[str, Any] = _NOTHING
+    kept: tuple[_Kept, ...] = ()
 
 
 def candidates_in(given: Any) -> list[Any]:
@@ -61,7 +74,9 @@ def read_piece(data: Mapping[str, Any], *, is_whole: bool = False) -> Piece:
     candidates = candidates_in(data.get("candidates"))
     usage = _usage(data.get("usageMetadata"))
     blocked = object_at(data, "promptFeedback").get("blockReason")
-    piece = Piece(usage=usage, blocked=blocked if isinstance(blocked, str) else None, described=_described_by(data))
+    blocked = blocked if isinstance(blocked, str) else None
+    kept = _picked(data, _OF_RESPONSE) if object_at(data, "promptFeedback").get("safetyRatings") else ()
+    piece = Piece(usage=usage, blocked=blocked, described=_described_by(data), kept=kept)
     # If there are several candidates, the first one is the answer.
     for candidate in candidates:
         if (is_whole and len(candidates) == 1) or is_first(candidate):
@@ -80,6 +95,8 @@ def read_candidate(candidate: Mapping[str, Any], piece: Piece, *, is_whole: bool
             raise ValueError("an empty call")
         if is_whole:
             texts.append((json_of_unread([part for part in parts if part.get("thought") is not True]), False))
+    unread = [part for part in parts if not _UNREAD_MEMBERS.isdisjoint(part)]
+    others = (({"parts": unread}, OF_PARTS),) if unread else ()
     signatures = [part.get("thoughtSignature") for part in parts if not _is_call(part)]
     return piece._replace(
         text="".join(text for text, thought in texts if not thought),
@@ -89,7 +106,18 @@ def read_candidate(candidate: Mapping[str, Any], piece: Piece, *, is_whole: bool
         logprobs=logprobs_of(candidate.get("logprobsResult")),
         finish=finish,
         answered=content is not None or candidate.get("finishReason") is not None,
+        kept=(*piece.kept, *_picked(candidate, _OF_CANDIDATE), *others),
     )
+
+
+def last_usage(pieces: Sequence[Piece]) -> Usage | None:
+    """Return the latest usage. Each event has the totals so far."""
+    return next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
+
+
+def _picked(data: Mapping[str, Any], names: frozenset[str]) -> tuple[_Kept, ...]:
+    """Return those of the fields that are kept besides the answer."""
+    return () if names.isdisjoint(data) else (({name: data[name] for name in names & data.keys()}, names),)
 
 
 def _parts_of(content: Any) -> list[Mapping[str, Any]]:
@@ -145,4 +173,22 @@ def _usage(usage: Any) -> Usage | None:
         count_at(counts, "totalTokenCount") or prompt + completion,
         cached_tokens=count_at(counts, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
+        details=counted(
+            cache_audio_read_tokens=_of_modality(counts, "cacheTokensDetails", "AUDIO"),
+            input_audio_tokens=_of_modality(counts, "promptTokensDetails", "AUDIO"),
+            input_video_tokens=_of_modality(counts, "promptTokensDetails", "VIDEO"),
+            output_audio_tokens=_of_modality(counts, "candidatesTokensDetails", "AUDIO"),
+            output_image_tokens=_of_modality(counts, "candidatesTokensDetails", "IMAGE"),
+        ),
     )
+
+
+def _of_modality(counts: Mapping[str, Any], name: str, modality: str) -> int | None:
+    """Return the tokens of one modality: `ModalityTokenCount` of google-genai 3.6."""
+    listed = (as_object(one) for one in as_list(counts.get(name)))
+    return next((count_at(one, "tokenCount") for one in listed if one.get("modality") == modality), None)
+
+
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens that a response reports, whether it has an answer or not."""
+    return _usage(data.get("usageMetadata"))

@@ -11,10 +11,19 @@ from typing import Any
 
 from asyncinfer.dialects.fields import as_count
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, reason_of, without_cut_call
-from asyncinfer.dialects.google.pieces import Piece, candidates_in, is_first, read_candidate, read_piece
+from asyncinfer.dialects.google.pieces import (
+    OF_PARTS,
+    Piece,
+    candidates_in,
+    is_first,
+    last_usage,
+    read_candidate,
+    read_piece,
+)
 from asyncinfer.dialects.google.thoughts import signed
 from asyncinfer.dialects.http import json_object, missing_answer
 from asyncinfer.dialects.openai.response import error_in
+from asyncinfer.dialects.provider_fields import ProviderFields
 from asyncinfer.dialects.response_metadata import logprobs_metadata, metadata_of
 from asyncinfer.types.answer import CHOICES, LOGPROBS, Completion, choice_fields
 from asyncinfer.types.finish_reason import FinishReason
@@ -78,12 +87,16 @@ def completion_of(pieces: list[Piece], finish: Finish | None) -> Completion:
         reasoning_content=reasoning or None,
         **(signed(signatures[-1]) if signatures else {}),
     )
-    usage = next((piece.usage for piece in reversed(pieces) if piece.usage is not None), None)
+    usage = last_usage(pieces)
     blocked = next((piece.blocked for piece in pieces if piece.blocked is not None), None)
     is_blocked = finish is None and blocked is not None
     reason = FinishReason.CONTENT_FILTER if is_blocked else reason_of(finish, calls)
     described = {name: value for piece in pieces for name, value in piece.described.items()}
     if blocked is not None:
         described["block_reason"] = blocked
+    fields = ProviderFields()
+    for data, names in (level for piece in pieces for level in piece.kept):
+        fields.add(data, names, joins_lists=names is OF_PARTS)
+    described |= fields.metadata()
     described |= logprobs_metadata([entry for piece in pieces for entry in piece.logprobs])
     return Completion(message, reason, usage, metadata_of(finish, reason, described))

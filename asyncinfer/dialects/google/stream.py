@@ -8,7 +8,14 @@ from typing import Any
 
 from asyncinfer.dialects.fields import as_count
 from asyncinfer.dialects.finish_reasons import lacks_arguments
-from asyncinfer.dialects.google.pieces import Piece, candidates_in, is_first, read_candidate, read_piece
+from asyncinfer.dialects.google.pieces import (
+    Piece,
+    candidates_in,
+    is_first,
+    last_usage,
+    read_candidate,
+    read_piece,
+)
 from asyncinfer.dialects.google.response import choices_of, completion_of
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.response import error_in
@@ -17,6 +24,7 @@ from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.answer import CHOICES
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta, deltas_of_calls
 from asyncinfer.types.tools import ToolCall
+from asyncinfer.types.usage import Usage
 
 
 @dataclass(slots=True)
@@ -34,6 +42,10 @@ class GeminiEventDecoder:
     _json: EventJson = field(default_factory=EventJson)
     done: bool = False
     _others: dict[int, list[Piece]] = field(default_factory=dict[int, list[Piece]])  # Of the other candidates.
+
+    @property
+    def usage(self) -> Usage | None:
+        return last_usage(self._pieces)
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         """Yield the deltas that `event` brings.

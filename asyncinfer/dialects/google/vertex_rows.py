@@ -2,7 +2,7 @@
 
 Sources, November 2026: Google Cloud's pages "Batch inference from Cloud Storage" (Gemini), "Batch predictions" for
 Anthropic's Claude models (`custom_id` and `request`) and for open models (OpenAI's lines), and "Add labels to API
-calls"; LiteLLM 1.110 (`llms/vertex_ai/files`), for the fields of results that these pages do not show.
+calls"; LiteLLM 1.110 (`llms/vertex_ai/files`, secondary), for the fields of results that these pages do not show.
 
 Gemini's lines have no id. Labels of the request, which the results repeat, stand for it. The value of a label has at
 most 63 characters: lower-case letters, digits, `-` and `_`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from asyncinfer.dialects.base import Dialect, EncoderSettings, Fallback
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Quirks, Schemas
 from asyncinfer.dialects.openai.request import SUPPORTED, ChatEncoder
-from asyncinfer.dialects.openai.response import decode
+from asyncinfer.dialects.openai.response import decode, usage_of
 from asyncinfer.dialects.openai.responses.dialect import openai_responses
 from asyncinfer.dialects.openai.responses.request import ResponsesQuirks
 from asyncinfer.dialects.openai.stream import OpenAIEventDecoder
@@ -31,6 +31,7 @@ def openai_chat(quirks: Quirks = NO_QUIRKS, *, responses: ResponsesQuirks | None
         fallback=_fallback(quirks),
         responses=openai_responses(quirks, responses) if responses is not None else None,
         guides_with_tools=quirks.guides_with_tools,
+        usage_of=usage_of,
     )
 
 

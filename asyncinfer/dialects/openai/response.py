@@ -20,12 +20,14 @@ from asyncinfer.dialects.answer_text import (
     thoughts_of,
     transcript_in,
 )
-from asyncinfer.dialects.fields import as_count, as_object, checked_depth, count_at, object_at
+from asyncinfer.dialects.fields import as_count, as_object, checked_depth, count_at, counted, object_at
 from asyncinfer.dialects.finish_reasons import Finish, ended_well, finish_in, reason_of, without_cut_call
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.http import error_within, json_object, missing_answer
 from asyncinfer.dialects.json_text import read_json
 from asyncinfer.dialects.openai.logprobs import logprobs_in
+from asyncinfer.dialects.provider_fields import provider_fields
+from asyncinfer.dialects.reported_cost import cost_in_usage
 from asyncinfer.dialects.response_metadata import NAMES, description, logprobs_metadata, metadata_of
 from asyncinfer.dialects.tools import read_calls, tool_call
 from asyncinfer.errors import RequestError
@@ -52,6 +54,7 @@ def decode(response: HttpResponse) -> Completion:
         reason = reason_of(finish, message.tool_calls)
         usage = usage_in(data.get("usage")) or usage_in(choice.get("usage"))
         described = description(data, NAMES) | logprobs_metadata(logprobs_in(choice)) | _all_choices(choices)
+        described |= provider_fields((data, OF_RESPONSE), (choice, OF_CHOICE), (message_in(choice), OF_MESSAGE))
         return Completion(message, reason, usage, metadata_of(finish, reason, described))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise missing_answer(response) from None
@@ -60,6 +63,14 @@ def decode(response: HttpResponse) -> Completion:
 # Keys of an answer that are kept unchanged, to be sent back: OpenRouter's signed parts of the reasoning.
 _PASSTHROUGH = frozenset({"reasoning_details"})
 _CHOICE = frozenset({"message", "delta", "text"})
+# What is kept besides the answer. Sources, November 2026: openai-python 3.57 (`annotations`, `audio`), groq 1.7
+# (`executed_tools`), pydantic-ai 2.68 for OpenRouter (`provider`, `native_finish_reason`), Azure's "Content filtering",
+# the schema of Perplexity's chat completions, and vLLM's `ChatCompletionResponseChoice` (`stop_reason`).
+OF_RESPONSE = frozenset(
+    {"citations", "images", "prompt_filter_results", "provider", "related_questions", "search_results"}
+)
+OF_CHOICE = frozenset({"content_filter_results", "native_finish_reason", "stop_reason"})
+OF_MESSAGE = frozenset({"annotations", "audio", "executed_tools"})
 
 
 def message_in(choice: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -216,10 +227,23 @@ def usage_in(usage: Any) -> Usage | None:
         cached_tokens=next((one for one in cached if one is not None), None),
         cache_creation_tokens=count_at(of_prompt, "cache_write_tokens"),
         reasoning_tokens=reasoning,
+        cost=cost_in_usage(counts),
+        details=_details(of_prompt, of_completion),
     )
 
 
+def usage_of(data: Mapping[str, Any]) -> Usage | None:
+    """Return the tokens that a response reports, whether it has an answer or not."""
+    return usage_in(data.get("usage"))
+
+
 _CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
+
+
+def _details(of_prompt: Mapping[str, Any], of_completion: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return the tokens of audio."""
+    given, answered = count_at(of_prompt, "audio_tokens"), count_at(of_completion, "audio_tokens")
+    return counted(input_audio_tokens=given, output_audio_tokens=answered)
 
 
 def _count(counts: Mapping[str, Any], name: str, other_name: str) -> int:

@@ -9,13 +9,16 @@ from typing import Any, cast
 from asyncinfer.dialects.answer_text import reasoning_in, refusal_in, text_of, thoughts_of, transcript_in
 from asyncinfer.dialects.call_assembler import CallAssembler
 from asyncinfer.dialects.call_pieces import piece_in
-from asyncinfer.dialects.fields import as_count, as_text, checked_depth, object_at
+from asyncinfer.dialects.fields import as_count, as_object, as_text, checked_depth, object_at
 from asyncinfer.dialects.finish_reasons import finish_in
 from asyncinfer.dialects.google.thoughts import END_OF_THOUGHT, THOUGHT, of_google, signed
 from asyncinfer.dialects.json_text import EventJson
 from asyncinfer.dialects.openai.logprobs import logprobs_in
 from asyncinfer.dialects.openai.reasoning_details import ReasoningDetails
 from asyncinfer.dialects.openai.response import (
+    OF_CHOICE,
+    OF_MESSAGE,
+    OF_RESPONSE,
     calls_in,
     choices_in,
     error_event,
@@ -24,6 +27,7 @@ from asyncinfer.dialects.openai.response import (
     message_in,
     usage_in,
 )
+from asyncinfer.dialects.provider_fields import ProviderFields
 from asyncinfer.dialects.response_metadata import NAMES, description
 from asyncinfer.dialects.sse import ServerSentEvent, is_done, object_in, unreadable
 from asyncinfer.dialects.stream_end import StreamEnd
@@ -35,6 +39,8 @@ from asyncinfer.types.usage import Usage
 
 Json = Mapping[str, Any]
 _NO_FIELDS: Json = {}
+# Of a stream, the pieces of the audio are not kept.
+_OF_PIECE = OF_MESSAGE - {"audio"}
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class OpenAIEventDecoder:
     _has_text: bool = False  # A piece of the text has arrived.
     _has_reasoning: bool = False  # A piece of the reasoning has arrived.
     _has_calls: bool = False  # A piece of a call has arrived.
+    _fields: ProviderFields = field(default_factory=ProviderFields)
     _logprobs: int = 0  # The number of log probabilities so far.
     _whole_text: str = ""  # The text of the whole messages so far.
     _whole_reasoning: str = ""
@@ -68,6 +75,10 @@ class OpenAIEventDecoder:
     @property
     def done(self) -> bool:
         return self.end.marked
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._usage
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         """Yield the deltas that `event` brings.
@@ -98,7 +109,7 @@ class OpenAIEventDecoder:
         Raises:
             RequestError: The stream ended before the answer was complete.
         """
-        described = description(self._first, NAMES) | description(self._last, NAMES)
+        described = description(self._first, NAMES) | description(self._last, NAMES) | self._fields.metadata()
         other = self._of_other_choice() if self._others and not self._has_first else None
         extra = (signed(self._signature) if self._signature else {}) | self._details.extra()
         if self._refusal and not self._is_answered and not self._has_calls:
@@ -121,6 +132,7 @@ class OpenAIEventDecoder:
             self._usage = usage_in(usage) or self._usage
         if data.get("id") or data.get("model"):
             self._first, self._last = self._first or data, data
+        self._fields.add(data, OF_RESPONSE)
         choices = choices_in(data) if data.get("choices") else []
         first = [choice for choice in choices if is_first(choice)]
         self._has_first |= bool(first)
@@ -148,6 +160,9 @@ class OpenAIEventDecoder:
         return joined(deltas)
 
     def _choice(self, choice: Json) -> Iterator[StreamDelta]:
+        self._fields.add(choice, OF_CHOICE)
+        self._fields.add(as_object(choice.get("message")), OF_MESSAGE)
+        self._fields.add(as_object(choice.get("delta")), _OF_PIECE, joins_lists=True)
         message = self._message(choice)
         content = message.get("content")
         is_plain = isinstance(content, str) and content != ""  # The usual case.

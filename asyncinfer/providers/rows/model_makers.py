@@ -3,8 +3,9 @@
 Sources, November 2026: openai 3.57 and OpenAI's API reference; Anthropic's API reference; DeepSeek's pages "Create Chat
 Completion", "Thinking Mode", "JSON Output" and "Responses API", as it has no SDK; mistralai 3.7 and Mistral's
 "Reasoning", for its content parts and parameters; xAI's REST API reference ("Chat completions", "Responses"),
-"Reasoning" and "Image understanding"; LiteLLM 1.110, for the models that only xAI's Responses API has, and for those
-that do not reason; pydantic-ai 2.68, for the retired models that xAI redirects.
+"Reasoning" and "Image understanding". Secondary sources, for what xAI's pages do not say: LiteLLM 1.110, for the models
+that only its Responses API has, and for those that do not reason; pydantic-ai 2.68, for the retired models that it
+redirects; @ai-sdk/xai 4.0.8, for the models that refuse `reasoning_effort`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from asyncinfer.providers.provider import Provider
 from asyncinfer.types.message import Role
 
 _NO_PENALTIES_NOR_STOPS = frozenset({"frequency_penalty", "presence_penalty", "stop_strings"})
+_NO_EFFORT = frozenset({"reasoning_effort"})
 
 ANTHROPIC = Provider(
     InferenceEngineType.ANTHROPIC,
@@ -144,13 +146,15 @@ XAI = Provider(
             # xAI redirects older names, such as grok-4-fast-non-reasoning, to Grok 4.3, which reasons.
             unsupported_by_prefix={
                 "grok-": _NO_PENALTIES_NOR_STOPS,
-                "grok-4.20-0309-non-reasoning": frozenset(),
-                "grok-4.20-beta-0309-non-reasoning": frozenset(),
-                "grok-4.20-beta-latest-non-reasoning": frozenset(),
-                "grok-4.20-beta-non-reasoning": frozenset(),
-                "grok-4.20-experimental-beta-0304-non-reasoning": frozenset(),
-                "grok-4.20-experimental-beta-non-reasoning-latest": frozenset(),
-                "grok-4.20-non-reasoning": frozenset(),
+                "grok-4.20": _NO_PENALTIES_NOR_STOPS | _NO_EFFORT,
+                "grok-4.20-multi-agent": _NO_PENALTIES_NOR_STOPS,
+                "grok-4.20-0309-non-reasoning": _NO_EFFORT,
+                "grok-4.20-beta-0309-non-reasoning": _NO_EFFORT,
+                "grok-4.20-beta-latest-non-reasoning": _NO_EFFORT,
+                "grok-4.20-beta-non-reasoning": _NO_EFFORT,
+                "grok-4.20-experimental-beta-0304-non-reasoning": _NO_EFFORT,
+                "grok-4.20-experimental-beta-non-reasoning-latest": _NO_EFFORT,
+                "grok-4.20-non-reasoning": _NO_EFFORT,
             },
             image_types=frozenset({"image/jpeg", "image/png"}),
             documents=Files.NONE,

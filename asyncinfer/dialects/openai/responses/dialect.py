@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from asyncinfer.dialects.base import Dialect, EncoderSettings
 from asyncinfer.dialects.openai.quirks import NO_QUIRKS, Patterns, Quirks
+from asyncinfer.dialects.openai.response import usage_of
 from asyncinfer.dialects.openai.responses.request import (
     OPENAI_RESPONSES,
     SUPPORTED,
@@ -38,6 +39,7 @@ def openai_responses(quirks: Quirks = NO_QUIRKS, responses: ResponsesQuirks = OP
         supported,
         path="/responses",
         guides_with_tools=quirks.guides_with_tools,
+        usage_of=usage_of,
     )
 
 

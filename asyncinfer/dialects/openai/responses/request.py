@@ -67,7 +67,7 @@ class ResponsesQuirks:
 
 
 OPENAI_RESPONSES = ResponsesQuirks()
-# Models that OpenAI lists only for this API: `ResponsesModel` of its SDK, and LiteLLM 1.110.
+# Models that OpenAI lists only for this API: `ResponsesModel` of its SDK, and LiteLLM 1.110 (secondary).
 OPENAI_RESPONSES_MODELS = re.compile(
     r"(?:o\d+-pro|gpt-[\d.]+-pro|.*-deep-research|.*\bcodex|computer-use|gpt-daybreak|gpt-[\d.]+-cyber"
     r"|gpt-(?:[\d.]+-)?rosalind|gpt-[\d.]+-astra-law)\b"

@@ -14,7 +14,7 @@ from typing import Any
 from asyncinfer.dialects.fields import as_count, as_object, as_text, members_of, object_at
 from asyncinfer.dialects.finish_reasons import reason_of
 from asyncinfer.dialects.json_text import EventJson
-from asyncinfer.dialects.openai.response import error_event, error_of, usage_in
+from asyncinfer.dialects.openai.response import error_event, error_of, usage_of
 from asyncinfer.dialects.openai.responses.logprobs import logprobs_in, logprobs_of
 from asyncinfer.dialects.openai.responses.output_reader import (
     CALL,
@@ -30,6 +30,7 @@ from asyncinfer.dialects.stream_end import StreamEnd
 from asyncinfer.types.answer import REFUSAL
 from asyncinfer.types.http import malformed_response
 from asyncinfer.types.stream import StreamDelta, ToolCallDelta
+from asyncinfer.types.usage import Usage
 
 Json = Mapping[str, Any]
 _ENDS = {COMPLETED, INCOMPLETE, "failed", "cancelled"}
@@ -52,6 +53,10 @@ class ResponsesEventDecoder:
     @property
     def done(self) -> bool:
         return self.end.marked
+
+    @property
+    def usage(self) -> Usage | None:
+        return usage_of(self._response)
 
     def feed(self, event: ServerSentEvent) -> Iterator[StreamDelta]:
         """Yield the deltas that `event` brings.
@@ -92,7 +97,7 @@ class ResponsesEventDecoder:
             last = StreamDelta.last(
                 calls,
                 reason,
-                usage_in(self._response.get("usage")),
+                self.usage,
                 self._rest_of_text(message.text),
                 metadata_of(finish, reason, description(self._response, NAMES)),
                 call_deltas=(*pieces, *self._calls.unsent(len(calls))),
@@ -161,10 +166,10 @@ class ResponsesEventDecoder:
     def _finish(self, kind: str, data: Json, event: ServerSentEvent) -> None:
         response = object_at(data, "response")
         status = response.get("status") if response.get("status") in _ENDS else kind
+        self._response = {**self._response, **response}
         if problem := problem_of(response, status, event.data.encode()):
             self.end.report_error(problem)
             return
-        self._response = {**self._response, **response}
         self.end.set_finish(finish_of(response, status))
         self.end.mark_end()
 
