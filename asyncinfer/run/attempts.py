@@ -110,7 +110,8 @@ class Attempts:
         finally:
             self._end(access, permit, row, row_id, answer, failure)
             failure = None  # Its traceback refers to this frame: break the reference cycle.
-        completion.usage = _priced(access.pricing, name, asked, completion.usage, completion.metadata)
+        if access.pricing is not None:
+            completion.usage = _priced(access.pricing, name, asked, completion.usage, completion.metadata)
         if access.check is not None:
             completion = await access.check(completion, row.correction)
         if access.dropped or engine.dropped_parameters:

@@ -86,6 +86,8 @@ class Budget:
 
     Attributes:
         spent: What all answers used so far, those of earlier runs included.
+        on_reached: Called once when a limit is reached, although rows in flight had reserved less: their bounds were
+            estimates, or the price of the provider was another one.
     """
 
     def __init__(self, limits: SpendingLimits, bound: Callable[[Row], Amount]) -> None:
@@ -94,6 +96,7 @@ class Budget:
         self._reserved: dict[int, Amount] = {}
         self._in_flight = Amount()
         self.spent = Amount()
+        self.on_reached: Callable[[], None] | None = None
 
     @property
     def has_reservations(self) -> bool:
@@ -119,6 +122,9 @@ class Budget:
     def spend(self, used: Amount) -> None:
         """Count what an earlier run or a failed attempt used."""
         self.spent = self.spent.plus(used)
+        if self.on_reached is not None and self._is_reached():
+            on_reached, self.on_reached = self.on_reached, None
+            on_reached()
 
     def is_within(self) -> bool:
         """Whether everything in flight still fits. False after failed attempts that cost something."""
@@ -126,17 +132,31 @@ class Budget:
 
     def why(self, row: Row) -> str:
         """Why there is no room for a row, for the message that ends the run."""
-        bound, limits = self._bound(row), list[str]()
+        most = self._text(self._bound(row))
+        return (
+            f"{self._spent_text()}, and the next request may use up to {most} (a bound: its prompt in bytes, and "
+            "generation.max_new_tokens)"
+        )
+
+    def why_reached(self) -> str:
+        """Why the run ends although rows had reserved what they may use, for the message that ends the run."""
+        return f"{self._spent_text()}. Requests used more than was reserved for them; those in flight were finished"
+
+    def _spent_text(self) -> str:
+        limits: list[str] = []
         if self._max_cost is not None:
             limits.append(f"max_cost is {usd_text(self._max_cost)}")
         if self._max_tokens is not None:
             limits.append(f"max_tokens is {self._max_tokens:,}")
-        spent = f"{self.spent.tokens:,} tokens" + (f" and {usd_text(self.spent.usd)}" if self._max_cost else "")
-        most = f"{bound.tokens:,} tokens" + (f" and {usd_text(bound.usd)}" if self._max_cost else "")
-        return (
-            f"{' and '.join(limits)}. So far, {spent} are spent, and the next request may use up to {most} "
-            "(a bound: its prompt in bytes, and generation.max_new_tokens)"
-        )
+        return f"{' and '.join(limits)}. So far, {self._text(self.spent)} are spent"
+
+    def _text(self, amount: Amount) -> str:
+        return f"{amount.tokens:,} tokens" + (f" and {usd_text(amount.usd)}" if self._max_cost else "")
+
+    def _is_reached(self) -> bool:
+        if self._max_tokens is not None and self.spent.tokens >= self._max_tokens:
+            return True
+        return self._max_cost is not None and self.spent.usd >= self._max_cost
 
     def _fits(self, total: Amount) -> bool:
         if self._max_tokens is not None and total.tokens > self._max_tokens:

@@ -110,16 +110,18 @@ class LimitedFeed:
 
     Attributes:
         full: Why the feed has ended although there are more rows; None if it has not.
+        is_over: A limit is reached, so that no further request should be sent.
     """
 
     def __init__(self, feed: InputFeed, budget: Budget, *, is_batch: bool) -> None:
         self._feed, self._budget, self._is_batch = feed, budget, is_batch
         self._waiting: deque[Row] = deque()
         self.full: str | None = None
+        self.is_over = False
 
     @property
     def is_stopped(self) -> bool:
-        return self._feed.is_stopped
+        return self.is_over or self._feed.is_stopped
 
     @property
     def is_cut(self) -> bool:

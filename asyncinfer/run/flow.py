@@ -13,6 +13,7 @@ from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.answer_reuse import AnswerReuse
+from asyncinfer.run.budget import Budget
 from asyncinfer.run.duplicates import Duplicates
 from asyncinfer.run.feed import InputFeed, LimitedFeed
 from asyncinfer.run.reader import RowReader
@@ -70,7 +71,7 @@ class RowFlow:
         capacity = self._executor.capacity + (0 if self._until_taken else _SAVING)
         feed = self._feed = InputFeed(reader, self._saver, capacity, stop, self._reuse)
         budget = self._spending.budget if self._spending is not None else None
-        limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch) if budget is not None else None
+        limited = self._limited(feed, budget) if budget is not None else None
         # They are closed in this order: duplicates are saved, and so need the writer.
         helpers = [helper for helper in (self._saver.sharing, self._saver.writer) if helper is not None]
         async with self._caching(), task_group() as tasks:
@@ -83,7 +84,8 @@ class RowFlow:
                     with self._finishing:
                         await feed.wait_closed()
                     watchers.cancel_scope.cancel()
-                self.full = limited.full if limited is not None else None
+                if limited is not None:
+                    self.full = self.full or limited.full
             finally:
                 for background in helpers:
                     background.close()
@@ -111,6 +113,19 @@ class RowFlow:
         self.stopped = True
         self._finishing.cancel()
         self._executor.stop(stop.grace)
+
+    def _limited(self, feed: InputFeed, budget: Budget) -> LimitedFeed:
+        """The feed under the limits of the job. Batch jobs that are sent are read to their end in any case."""
+        limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch)
+
+        def reached() -> None:
+            self.full, limited.is_over = budget.why_reached(), True
+            self._finishing.cancel()
+            self._executor.stop(math.inf)
+
+        if not self._executor.is_batch:
+            budget.on_reached = reached
+        return limited
 
     def _row_done(self) -> None:
         if not self._until_taken:

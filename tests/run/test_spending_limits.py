@@ -192,6 +192,50 @@ class TestBounds:
         assert "the price of 'other' is unknown, which row 20 asks for" in failure.error_message
 
 
+class TestWrongBounds:
+    """Requests that use more than their bound, as a provider may charge more than the price list says."""
+
+    @pytest.mark.parametrize("limit", [{"max_cost": 0.1}, {"max_tokens": 100_000}])
+    async def test_limit_is_exceeded_by_no_more_than_what_is_in_flight(
+        self, tmp_path: Path, limit: dict[str, float]
+    ) -> None:
+        class Dear(FakeEngine):
+            async def _generate(self, conversation: Conversation) -> Completion:
+                completion = await super()._generate(conversation)
+                completion.usage = Usage(3, 4, 2_000, cost=0.002)
+                return completion
+
+        engine, config = Dear(workers=5), settings(output_path=str(tmp_path / "out.jsonl"), **limit)
+        with pytest.raises(SpendingLimitError, match="Requests used more than was reserved") as stopped:
+            await engine.ainfer(questions(1_000), config)
+        assert 50 <= engine.asked.total() <= 50 + 5
+        assert stopped.value.summary.completed == engine.asked.total()
+        assert len(read_jsonl(tmp_path / "scratch" / "out.jsonl")) == engine.asked.total()
+        more = {name: 100 * value for name, value in limit.items()}
+        again = Dear()
+        await again.ainfer(questions(1_000), config.model_copy(update=more))
+        assert engine.asked.total() + again.asked.total() == 1_000
+
+    async def test_iteration_yields_what_was_paid(self) -> None:
+        class Dear(FakeEngine):
+            async def _generate(self, conversation: Conversation) -> Completion:
+                completion = await super()._generate(conversation)
+                completion.usage = Usage(3, 4, 2_000)
+                return completion
+
+        engine, seen = Dear(workers=2), 0
+        with pytest.raises(SpendingLimitError):
+            async for _ in engine.ainfer_iter(iter(questions(1_000)), settings(max_tokens=20_000)):
+                seen += 1
+        assert seen == engine.asked.total()
+        assert 10 <= seen <= 12
+
+    async def test_job_that_ends_exactly_at_its_limit_is_complete(self, tmp_path: Path) -> None:
+        rows = [question(f"{number:010}") for number in range(3)]
+        config = settings(output_path=str(tmp_path / "out.jsonl"), max_tokens=3 * BOUND)
+        assert len(await Silent().ainfer(rows, config)) == 3
+
+
 class TestMethods:
     @pytest.mark.parametrize("method", ["ainfer", "ainfer_partial"])
     async def test_limit_ends_the_run_with_what_was_spent(self, method: str, tmp_path: Path) -> None:
