@@ -31,7 +31,13 @@ from tests.dialects.bedrock import test_response as test_bedrock_response
 from tests.dialects.bedrock import test_stream as test_bedrock_stream
 from tests.dialects.frames import event, exception
 from tests.dialects.google import test_request as test_gemini_request
-from tests.dialects.mangled import complete_calls, joined_pieces, mangled_text, repackaged
+from tests.dialects.mangled import (
+    complete_calls,
+    joined_pieces,
+    mangled_text,
+    repackaged,
+    without_unknown_fields,
+)
 from tests.dialects.openai import test_quirks as test_openai_quirks
 from tests.dialects.openai import test_request as test_openai_request
 from tests.dialects.openai import test_stream as test_openai_stream
@@ -145,7 +151,7 @@ def content(api: Api, body: bytes) -> tuple[Any, ...]:
     message = completion.message
     calls = tuple((call.function.name, call.function.get_arguments_dict()) for call in message.tool_calls or ())
     read = (message.content, message.reasoning_content, calls)
-    return (*read, completion.finish_reason, completion.usage, completion.metadata)
+    return (*read, completion.finish_reason, completion.usage, without_unknown_fields(completion.metadata))
 
 
 @every_api
