@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.cli.fork_server import ForkServer
 from tests.fakes import questions, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -82,10 +85,8 @@ class Job:
 
     def run(self, *args: str, input: str | None = None) -> Completed:
         """Run `asyncinfer infer -c config.yaml *args`, and wait for its end."""
-        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
-        with self.start(*args, stdin=stdin) as process:
-            out, err = process.communicate(input, timeout=60)
-        return Completed(process.returncode, out, err)
+        command = ["infer", "-c", str(self.folder / "config.yaml"), *args]
+        return run_command(command, self.environment(), (input or "").encode())
 
 
 @dataclass
@@ -101,6 +102,24 @@ def environment() -> dict[str, str]:
     """Return the environment of the command: a terminal with 200 columns, and no forced colours."""
     kept = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")}
     return {**kept, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+
+
+@cache
+def fork_server() -> ForkServer:
+    return ForkServer(environment())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def end_of_fork_server() -> Iterator[None]:
+    yield
+    if fork_server.cache_info().currsize:
+        fork_server().close()
+
+
+def run_command(args: Sequence[str], variables: Mapping[str, str], input: bytes = b"") -> Completed:
+    """Run the scripted command line with these arguments and environment variables, and wait for its end."""
+    code, out, err = fork_server().run([*args], variables, input)
+    return Completed(code, out.decode(), err.decode())
 
 
 @pytest.fixture

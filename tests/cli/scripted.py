@@ -83,6 +83,11 @@ def append_line(path: str, text: str) -> None:
     os.close(fd)
 
 
-if __name__ == "__main__":
+def run_scripted() -> None:
+    """Run the command line with this engine."""
     ENGINES[InferenceEngineType.REMOTE] = EngineEntry(InferenceEngineType.REMOTE, "tests.cli.scripted:ScriptedEngine")
     main()
+
+
+if __name__ == "__main__":
+    run_scripted()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, field_serializer
 from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Message, Role, Type
 from asyncinfer.cli.ask import Question, load_config, question_text, schema_in
 from asyncinfer.cli.typed_view import show_typed
-from tests.cli.conftest import ROOT, Completed, environment
+from tests.cli.conftest import ROOT, Completed, environment, run_command
 from tests.cli.terminal import CTRL_C, Terminal, plain
 from tests.fakes import question
 
@@ -24,16 +24,8 @@ MODEL = ("-m", "m", "--api-url", "http://localhost:1")
 
 
 def ask(*args: str, input: str | bytes = "", script: dict[str, Any] | None = None, **variables: str) -> Completed:
-    command = [sys.executable, "-m", "tests.cli.scripted", "ask", *args]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**environment(), "SCRIPT": json.dumps(script or {}), **variables},
-        input=input.encode() if isinstance(input, str) else input,
-        capture_output=True,
-        timeout=60,
-    )
-    return Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
+    variables = {**environment(), "SCRIPT": json.dumps(script or {}), **variables}
+    return run_command(["ask", *args], variables, input.encode() if isinstance(input, str) else input)
 
 
 @pytest.mark.parametrize(("closed", "shown"), [(2, "answer to hello\n"), (1, ""), (0, "answer to hello\n")])
