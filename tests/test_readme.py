@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import re
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ from asyncinfer import (
 from asyncinfer.cli.engines import BEGIN, END, markdown_table
 from asyncinfer.config import engine_type
 from asyncinfer.engines import registry
+from asyncinfer.types.answer import ANSWER_METADATA
 from tests.batch.server import BatchServer
 from tests.conftest import BlockWatch
 from tests.fakes import questions, write_jsonl
@@ -68,6 +70,12 @@ def is_installed(sample: str) -> bool:
     return "integrations.langchain" not in sample or find_spec("langchain_core") is not None
 
 
+def tables(heading: str = "") -> list[list[str]]:
+    """The rows of each table after a heading."""
+    _, _, text = README.partition(heading) if heading else ("", "", README)
+    return [table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
+
+
 def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
     """`asyncinfer engines --markdown --write README.md` updates it."""
     _, _, rest = README.partition(f"{BEGIN}\n")
@@ -94,6 +102,24 @@ def test_table_of_engines_in_the_readme_is_up_to_date() -> None:
 def test_every_setting_is_in_the_readme(group: type[BaseModel]) -> None:
     written = set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)`", README))
     assert set(group.model_fields) - {"model", "generation", "remote_params", "input", "output"} <= written
+
+
+@pytest.mark.parametrize("setting", GenerationParams.model_fields)
+def test_every_generation_parameter_has_a_row_in_the_table_of_settings(setting: str) -> None:
+    first_cells = [row.split(" | ")[0] for row in tables("### Configuration")[0]]
+    rows = [cell for cell in first_cells if cell.startswith("| `generation.")]
+    assert any(f"`{setting}`" in cell or f"`generation.{setting}`" in cell for cell in rows)
+
+
+@pytest.mark.parametrize("key", [*ANSWER_METADATA, "row_key"])
+def test_every_metadata_key_of_an_answer_has_a_row_in_the_readme(key: str) -> None:
+    assert any(f"`{key}`" in row.split(" | ")[0] for row in tables("### Input and output")[0])
+
+
+def test_tables_describe_each_thing_once() -> None:
+    for table in tables():
+        names = [row.split(" | ")[0] for row in table]
+        assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("text", ["README.md", ".github/CONTRIBUTING.md"])

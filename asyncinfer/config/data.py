@@ -45,7 +45,8 @@ class InputParams(Params):
     """The rows of a run. Without a `prompt`, each row is a conversation, with a column `messages`."""
 
     path: OptionalPath = NONE
-    """A file, a URL, the folder of a data set, or with `format: datasets` the name of one on the Hugging Face hub."""
+    """A file, a pattern such as `data/*.parquet`, a URL, the folder of a data set, or with `format: datasets` the name
+    of one on the Hugging Face hub."""
     format: InputFormat | None = None
     """The format of the file; null: that of the extension, and JSONL for an unknown extension."""
     prompt: Template | None = None

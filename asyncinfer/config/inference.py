@@ -44,7 +44,8 @@ class InferenceConfig(Params):
     generation: Annotated[GenerationParams, Group] = Field(default_factory=GenerationParams, kw_only=False)
     """How answers are generated."""
     input_path: OptionalPath = NONE
-    """A file with one conversation or row per line. `input` says how a row becomes a conversation."""
+    """The rows: a file in the format of its extension, a URL, a pattern such as `data/*.parquet`, or the folder of a
+    data set. `input` says how a row becomes a conversation."""
     output_path: OptionalPath = NONE
     """The file for the answers, in input order: JSONL for conversations, CSV or Parquet for rows."""
     progress_path: OptionalPath = NONE

@@ -2,7 +2,7 @@
 
 The template belongs to the configuration; the values of a row are never templates. The sandbox gives no access to
 Python's internals, changes no value, and bounds the time and the memory that a row takes (`template_work.py`). A text
-has at most 16 MiB characters.
+has at most 16,777,216 characters.
 """
 
 from __future__ import annotations

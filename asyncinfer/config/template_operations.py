@@ -188,7 +188,7 @@ def check_precision(value: Any, precision: Any = 0, *_: Any) -> None:
         raise ValueError("the precision of round should be between -1000 and 1000")
 
 
-def check_count(value: Any, count: Any, *_: Any) -> None:
+def pay_for_elements(value: Any, count: Any, *_: Any) -> None:
     """Pay for so many elements. Raises as `pay_for_method` does."""
     pay_for_result("a filter", _whole(count))
 

@@ -48,15 +48,15 @@ _CHEAP_TESTS = operations.words(
     "boolean callable defined divisibleby even false filter float integer iterable mapping none number odd sameas "
     "sequence string test true undefined"
 )
-# What is random, made for HTML pages, or for debugging.
+# Filters that are removed: random ones, and those for HTML or debugging.
 _LEFT_OUT = ("random", "urlize", "xmlattr", "pprint")
 _GROWING: dict[str, Callable[..., None]] = {
-    "batch": operations.check_count,
+    "batch": operations.pay_for_elements,
     "center": operations.pay_for_width,
     "indent": operations.pay_for_indent,
     "replace": operations.pay_for_replace,
     "round": operations.check_precision,
-    "slice": operations.check_count,
+    "slice": operations.pay_for_elements,
     "striptags": operations.pay_for_tags,
     "sum": operations.pay_for_sum,
     "trim": operations.pay_for_strip,
@@ -80,8 +80,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters["tojson"] = _to_json
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        values = tuple(map(_read, args))
-        more = {name: _read(value) for name, value in kwargs.items()}
+        values = tuple(map(_materialized, args))
+        more = {name: _materialized(value) for name, value in kwargs.items()}
         pay(CALL)
         pay_for(*values, *(value for name, value in more.items() if name not in ("_loop_vars", "_block_vars")))
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
@@ -194,14 +194,14 @@ def _step(context: Context, amount: int) -> bool:
 
 @pass_context
 def _paid(context: Context, value: Any) -> Any:
-    value = _read(value)
+    value = _materialized(value)
     pay_for(value)
     return value
 
 
 @pass_context
 def _searched(context: Context, value: Any) -> Any:
-    value = _read(value)
+    value = _materialized(value)
     pay(ITERATION) if isinstance(value, dict) else pay_for(value)
     return cast(Any, value)
 
@@ -215,7 +215,7 @@ def _filter(name: str, plain: Sandbox) -> Callable[..., Any]:
         pay(FILTER)
         values = list(args)
         if name not in _CHEAP_FILTERS:
-            values = [_read(value) for value in args]
+            values = [_materialized(value) for value in args]
             pay_for(*values, *kwargs.values())
         if name == "join":
             _pay_for_join(*values, **kwargs)
@@ -247,7 +247,7 @@ def _test(name: str, plain: Sandbox) -> Callable[..., Any]:
     return metered
 
 
-def _read(value: Any) -> Any:
+def _materialized(value: Any) -> Any:
     """A list of what a filter yields, so that its size is known."""
     return list(cast(Iterator[Any], value)) if isinstance(value, GeneratorType) else value
 

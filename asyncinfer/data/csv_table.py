@@ -99,7 +99,7 @@ class CsvTable:
         try:
             file = open_compressed(self._file.local, self._compression)
         except NotAFileError as error:
-            what = f"{os_error_text(error)}; a run reads its input twice, so save it to a file first"
+            what = f"{os_error_text(error)}; a run reads its input several times, so save it to a file first"
             raise InputError(f"{self.name}: {what}") from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {os_error_text(error)}") from None

@@ -30,7 +30,7 @@ _OTHERS = {
     b"ORC": "an ORC file; save the table as Parquet",
     b"BZh": "compressed with bzip2; decompress it, or use gzip",
     b"\xfd7zXZ\0": "compressed with xz; decompress it, or use gzip",
-    b"%PDF-": "a PDF document; name it in a column, and set input.images to that column",
+    b"%PDF-": "a PDF document, not a table",
 }
 _TEXTS = (InputFormat.JSONL, InputFormat.CSV, InputFormat.OPENAI_BATCH)
 # A JSON array of objects, which is not JSONL.
@@ -70,12 +70,14 @@ def _problem(start: bytes, kind: FileKind) -> str | None:
             ending = _ENDINGS[compression]
             return f"is compressed with {_NAMES[compression]}; give it a name that ends with {ending}, or decompress it"
         ending = _ENDINGS[kind.compression]
-        return f"is not compressed with {_NAMES[kind.compression]}, as {ending} says; give it a name without {ending}"
+        name = _NAMES[kind.compression]
+        return f"is not compressed with {name}, although its name ends with {ending}; rename it without {ending}"
     if compression is not Compression.NONE:
         return None
     found = _found(_TABLES, start)
     if found is not None and found is not kind.format:
-        return f"looks like a file of the format {found.value}, and not {kind.format.value}; set input.format to it"
+        looks_like = found.value.capitalize()
+        return f"looks like {looks_like}, but is read as {kind.format.value}; set input.format: {found.value}"
     if other := _found(_OTHERS, start):
         return f"is {other}"
     return _text_problem(start, kind.format) if kind.format in _TEXTS else None

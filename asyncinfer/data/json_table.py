@@ -63,7 +63,7 @@ def numbered_lines(path: Path, compression: Compression, name: str) -> Generator
                 elif not text.isspace():
                     yield number, text
     except NotAFileError as error:
-        what = f"{os_error_text(error)}; a run reads its input twice, so save it to a file first"
+        what = f"{os_error_text(error)}; a run reads its input several times, so save it to a file first"
         raise InputError(f"{name}: {what}") from None
     except READ_ERRORS as error:
         after = f"after line {number}: " if number else "cannot be read: "

@@ -89,7 +89,8 @@ def output_layout(path: str | None, params: OutputParams | None) -> OutputLayout
     suffix, compression = _suffix(path or "")
     chosen = params.format or _OUTPUTS.get(suffix, OutputFormat.JSONL)
     if compression is not Compression.NONE and chosen is OutputFormat.PARQUET:
-        raise ConfigError(f"output.path: Parquet files are compressed inside; leave the ending of {path} out")
+        ending = PurePosixPath(path or "").suffix
+        raise ConfigError(f"output.path: Parquet compresses its own data; remove {ending} from {path}")
     if params.rows is False and chosen is not OutputFormat.JSONL:
         raise ConfigError(f"output.rows: a {chosen.value} file cannot hold conversations; leave `rows` out")
     has_rows = chosen is not OutputFormat.JSONL if params.rows is None else params.rows

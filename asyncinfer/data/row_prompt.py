@@ -72,7 +72,7 @@ class RowPrompt:
                 raise InputError(f"{name}: {setting}: {error}") from None
 
     def conversation(self, values: Mapping[str, Any]) -> Conversation:
-        """Return the conversation that a row asks.
+        """Return the conversation of a row.
 
         Raises:
             InputError: The row does not have a column, or a column has a value that cannot be used.

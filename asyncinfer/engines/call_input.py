@@ -44,7 +44,7 @@ _OF_RUNS = (
     "max_cost",
     "max_tokens",
 )
-# What methods take as many conversations.
+# The input types of methods for many conversations.
 ManyRows = Sequence[ConversationLike] | Rows
 
 
@@ -110,11 +110,11 @@ def check_no_path(config: InferenceConfig | None) -> None:
 
 
 def check_no_retry(config: InferenceConfig | None) -> None:
-    """Raise a ConfigError if `config` asks for a retry of failed rows, which only `arun` does."""
+    """Raise a ConfigError if `config` asks for a retry of failed rows, which only `arun` and `aestimate` accept."""
     if config is not None and config.retry_failures:
         raise ConfigError(
-            "retry_failures: only arun and run do this, because they write files: call arun(config). To answer the "
-            "rows given here, leave the setting out: config.model_copy(update={'retry_failures': False})"
+            "retry_failures: only arun, aestimate and their twins do this: call arun(config), which writes files. To "
+            "answer the rows given here, leave the setting out: config.model_copy(update={'retry_failures': False})"
         )
 
 

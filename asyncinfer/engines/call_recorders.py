@@ -25,7 +25,10 @@ def recorders_of(config: InferenceConfig, engine_type: str, access: EngineAccess
         recorders.append(_report_recorder(config, engine_type, access))
     if config.output is not None and config.output.shards is not None:
         if not layout_of(config).is_plain:
-            raise ConfigError("output.shards: the parts are JSONL files of conversations; write such an output too")
+            raise ConfigError(
+                "output.shards: only an uncompressed JSONL output of conversations has shards; use an output_path that "
+                "ends with .jsonl, or remove output.shards"
+            )
         recorders.append(ShardWriter(config.output.shards))
     if access.tracing is not None:
         recorders.append(access.tracing.run_recorder(Path(config.output_path or "").name or "rows"))

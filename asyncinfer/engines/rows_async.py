@@ -21,7 +21,7 @@ from asyncinfer.run.pilot_run import run_pilot
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.run.stop import Stop
-from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.estimates import Estimate
 from asyncinfer.types.parsed import M, ResponseModel
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
@@ -177,7 +177,7 @@ class AsyncRowMethods(CallRuns):
 
     async def aestimate(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         rows: int = 20,
@@ -191,7 +191,8 @@ class AsyncRowMethods(CallRuns):
         of the pilot that are answered already, by an earlier run of the job or in its output, are not sent.
 
         Args:
-            input: The conversations, each as `agenerate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `agenerate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for the job. Only those that are set explicitly override the engine's.
             rows: How many rows to answer now.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.

@@ -13,7 +13,7 @@ from asyncinfer.engines.rows_async import AsyncRowMethods
 from asyncinfer.run.events import Observer
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.stop import Stop
-from asyncinfer.types.conversation import Conversation, ConversationLike
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.estimates import Estimate
 from asyncinfer.types.parsed import M, ResponseModel
 from asyncinfer.types.results import FailureDetail, InferenceResult, RunSummary
@@ -174,7 +174,7 @@ class RowMethods(AsyncRowMethods):
 
     def estimate(
         self,
-        input: Sequence[ConversationLike] | None = None,
+        input: ManyRows | None = None,
         inference_config: InferenceConfig | None = None,
         *,
         rows: int = 20,
@@ -190,7 +190,8 @@ class RowMethods(AsyncRowMethods):
         Blocks; `aestimate` is the async method.
 
         Args:
-            input: The conversations, each as `generate` takes it. None: the rows of `inference_config.input_path`.
+            input: The conversations, each as `generate` takes it, or the rows of a table: from `rows_from`, or dicts
+                if `inference_config.input` has a prompt. None: the rows of `inference_config.input_path`.
             inference_config: Settings for the job. Only those that are set explicitly override the engine's.
             rows: How many rows to answer now.
             on_progress: Called with a `Progress` at most ten times a second, and at the end; may be async.

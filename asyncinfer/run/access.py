@@ -1,4 +1,4 @@
-"""How one call reaches its engine."""
+"""Access of one call to its engine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class EngineAccess:
         return conversation if check is None else check.restored(conversation)
 
     def cost(self, conversation: Callable[[], Conversation]) -> Cost:
-        """What an attempt will take of the endpoint's limits. The conversation is needed only if tokens are limited."""
+        """The limits that an attempt uses. The conversation is needed only if tokens are limited."""
         if not self.semaphore.counts_tokens:
             return ONE_REQUEST
         asked = conversation()
@@ -84,7 +84,7 @@ class EngineAccess:
         return self.rows.settings(conversation).generation
 
     def failure_pattern(self) -> FailurePattern:
-        """What watches the failures of one run or call."""
+        """A new failure pattern, which counts the failures of one run or call."""
         return FailurePattern(self.endpoint, self.retry.max_wait, self.retry.max_outage)
 
     def run_end(

@@ -86,8 +86,7 @@ class Budget:
 
     Attributes:
         spent: What all answers used so far, those of earlier runs included.
-        on_reached: Called once when a limit is reached, although rows in flight had reserved less: their bounds were
-            estimates, or the price of the provider was another one.
+        on_reached: Called once when `spent` reaches a limit. That happens only if requests used more than was reserved.
     """
 
     def __init__(self, limits: SpendingLimits, bound: Callable[[Row], Amount]) -> None:
@@ -148,7 +147,7 @@ class Budget:
             limits.append(f"max_cost is {usd_text(self._max_cost)}")
         if self._max_tokens is not None:
             limits.append(f"max_tokens is {self._max_tokens:,}")
-        return f"{' and '.join(limits)}. So far, {self._text(self.spent)} are spent"
+        return f"{' and '.join(limits)}. So far, {self._text(self.spent)} were used"
 
     def _text(self, amount: Amount) -> str:
         return f"{amount.tokens:,} tokens" + (f" and {usd_text(amount.usd)}" if self._max_cost else "")

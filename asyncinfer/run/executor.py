@@ -35,10 +35,10 @@ class RowFeed(Protocol):
     async def read(self) -> Sequence[Row] | None:
         """The next rows. The list may be empty while more rows may come. Returns None at the end.
 
-        A row is open until its outcome is reported. This waits while too many rows are open, but never while fewer than
-        the executor's `capacity` are: an executor may collect that many rows before it answers any. The exceptions: an
-        executor with `is_batch` false may have to wait for its own answers under a limit on cost or tokens, and while
-        very many duplicates wait.
+        A row is open until its outcome is reported. Waits while `capacity` rows are open. Never waits with fewer, so an
+        executor may collect that many rows before it answers any. Exceptions, only for an executor with `is_batch`
+        false: this also waits for outcomes while a limit on cost or tokens leaves no room, and while very many
+        duplicates wait for their originals.
         """
         ...
 

@@ -106,7 +106,7 @@ class LimitedFeed:
     A row that does not fit waits until others have their outcomes. If it still does not fit, the feed ends.
 
     Args:
-        is_batch: The executor sends no row before it has all. The feed then ends as soon as a row does not fit.
+        is_batch: The executor collects all rows before it sends any. The feed then ends as soon as a row does not fit.
 
     Attributes:
         full: Why the feed has ended although there are more rows; None if it has not.

@@ -49,7 +49,9 @@ class RowFlow:
     ) -> None:
         self._executor, self._events, self._spending = active.executor, active.events, active.spending
         self._until_taken = until_taken
-        self._saver = ResultSaver(active, deliver, duplicates, cache, close=self._row_done, die=self._die)
+        self._saver = ResultSaver(
+            active, deliver, duplicates, cache, close=self._row_done, on_engine_dead=self._on_engine_dead
+        )
         self._cache = cache
         self._reuse: AnswerReuse | None = None
         if duplicates is not None or cache is not None:
@@ -131,7 +133,7 @@ class RowFlow:
         if not self._until_taken:
             self.taken()
 
-    def _die(self, error: EngineDeadError) -> None:
+    def _on_engine_dead(self, error: EngineDeadError) -> None:
         if self.dead is None:
             self.dead = error
             if self._until_taken:

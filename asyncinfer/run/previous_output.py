@@ -68,7 +68,8 @@ class PreviousOutput:
         Raises:
             ConfigError: As in `opened`, or the output has answers to more rows than the limit allows.
         """
-        count, others, known, counted = 0, 0, 0, (-1, 0)
+        count, others, known = 0, 0, 0
+        counted = (-1, 0)  # A line may contain several row keys; count it once.
         for number, (row, span) in enumerate(self._matches(rows)):
             if row is None:
                 if span != counted:

@@ -55,7 +55,7 @@ class Pricing:
     Attributes:
         is_loaded: Whether `load` was called.
         is_priced: Whether answers should have a price. Known once it is loaded.
-        used: The price of the latest answer whose cost was computed; None if there is none.
+        latest_price: The price of the latest answer whose cost was computed; None if there is none.
         has_reported: Whether answers have reported their cost, although they have a price.
     """
 
@@ -67,7 +67,7 @@ class Pricing:
         self._listed = [one for one in endpoints.values() if self._own_of(one) is None and (one.provider or one.url)]
         self.is_loaded = not self._listed
         self.is_priced = any(self._own_of(endpoint) is not None for endpoint in endpoints.values())
-        self.used: TokenPrice | None = None
+        self.latest_price: TokenPrice | None = None
         self.has_reported = False
         self._list: PriceList | None = None
         self._missing: str | None = None
@@ -121,7 +121,7 @@ class Pricing:
         if price is None:
             self.why_unknown(key)
             return usage
-        self.used = price
+        self.latest_price = price
         return replace(usage, cost=price.cost(usage))
 
     def price(self, key: PriceKey) -> TokenPrice | None:

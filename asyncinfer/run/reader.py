@@ -92,7 +92,8 @@ class InputReader:
 
     def _changed(self, index: int) -> InputError:
         return InputError(
-            f"{self._source.name}: changed while it was read (row {index}). Run again to go on with what it holds now."
+            f"{self._source.name}: changed while it was read (row {index}). Run again: the run then uses the present "
+            "content."
         )
 
     def _row(self, index: int, item: InputItem) -> InputRow:

@@ -61,9 +61,7 @@ class RetriedRows:
                 self._commit()
             disk.remove(self._new_output)
             if not self.failures.exists():
-                raise ConfigError(
-                    f"retry_failures: {self.failures} does not exist, so no row of {self.output} has failed"
-                )
+                raise ConfigError(f"retry_failures: there is no file {self.failures} with failed rows")
             yield from self._places.read()
             yield from self._check_output()
         except OSError as error:

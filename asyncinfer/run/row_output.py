@@ -126,7 +126,7 @@ def _answered(
             if row >= len(checksums) or item.checksum != checksums[row]:
                 raise InputError(
                     f"{source.name}: changed while it was read (row {row}), so the output is not written. The answers "
-                    f"are saved in {scratch.path}; run again to go on with what the input holds now."
+                    f"are saved in {scratch.path}. Run again: the run then uses the present content."
                 )
             if statuses.is_fresh(row):
                 yield row, item.columns(), Conversation.from_json(next(texts))

@@ -36,10 +36,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Answer:
-    """An answered row. `latency` is None if no request of this run answered it. `finished` is None if nobody wants it.
+    """An answered row.
 
-    `reused`: where the answer comes from if it was not requested for this row. `kept`: what the cache keeps once the
-    answer is durable. A run that is killed before that asks again, and so counts what the row costs.
+    Attributes:
+        latency: None if no request of this run answered it.
+        finished: The conversation with the answer; None if nobody wants it.
+        reused: Where the answer comes from if it was not requested for this row.
+        kept: What the cache keeps once the answer is durable. A run that is killed before that asks again, and so
+            counts what the row costs.
     """
 
     index: int
@@ -62,7 +66,7 @@ class ResultSaver:
         duplicates: The duplicates that wait for their originals; None if each row is sent.
         cache: Keeps answers across runs; None if there is none.
         close: Called when a row has its outcome.
-        die: Called when no other row can be answered.
+        on_engine_dead: Called when no other row can be answered.
     """
 
     def __init__(
@@ -73,11 +77,11 @@ class ResultSaver:
         cache: AnswerCache | None = None,
         *,
         close: Callable[[], None],
-        die: Callable[[EngineDeadError], None],
+        on_engine_dead: Callable[[EngineDeadError], None],
     ) -> None:
         self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
         self._deliver, self._duplicates, self._cache = deliver, duplicates, cache
-        self._close, self._die = close, die
+        self._close, self._on_engine_dead = close, on_engine_dead
         # What the failed attempts at open rows used.
         self._failed: dict[int, Usage] = {}
         self.writer = ScratchWriter[_Answer](active.scratch, self._saved) if active.scratch is not None else None
@@ -86,14 +90,14 @@ class ResultSaver:
     def attempt_failed(self, row: Row, usage: Usage) -> bool:
         """Count what a failed attempt used. Returns whether the limits leave room for another one."""
         failed = self._failed.get(row.index)
-        self._failed[row.index] = usage if failed is None else failed.before(usage)
+        self._failed[row.index] = usage if failed is None else failed.plus_later(usage)
         return self._spending is None or self._spending.attempt_failed(usage)
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         if self._spending is not None:
             self._spending.answered(row, completion)
         if self._failed and (failed := self._failed.pop(row.index, None)) is not None:
-            completion = replace(completion, usage=failed.before(completion.usage))
+            completion = replace(completion, usage=failed.plus_later(completion.usage))
         answer = _answer(row, completion, latency)
         answer.kept = (row, completion) if self._cache is not None else None
         if await self._save(row, completion, answer):
@@ -117,7 +121,8 @@ class ResultSaver:
         await self._save(row, completion, _answer(row, completion, reused="duplicate"))
 
     async def resumed(self, saved: SavedRow, reused: Reused | None = None) -> None:
-        """The answer to the row is saved. It is saved again if its saved line is of another row, input or file.
+        """The answer to the row is saved. It is saved again if the saved line has another row's key, an old id or old
+        metadata, or is in the output.
 
         Args:
             reused: Where the answer comes from if it was not requested for this row.
@@ -146,7 +151,7 @@ class ResultSaver:
         self._share(row, failure)
 
     def ended_early(self, error: EngineDeadError) -> None:
-        self._die(error)
+        self._on_engine_dead(error)
 
     async def _save(self, row: Row, completion: Completion, answer: _Answer) -> bool:
         """Save an answer, and hand it out once it is durable. Returns False if it cannot be saved: the row failed."""

@@ -80,16 +80,18 @@ class _Shards:
         self._wake = anyio.Event()
 
     def warn_of_older(self) -> None:
-        """Log which shards beside the output are not of this run, so that nobody uses them. Blocks."""
+        """Log which shards beside the output were written by an earlier run, so that nobody uses them. Blocks."""
         older, others = _older_shards(self._output, self._count, self._ready)
         if older:
             log.warning(
-                "%s (%d file(s) in all) is of an earlier run, until the rows of that shard are finished", *_named(older)
+                "%s (%d file(s) in all) was written by an earlier run. This run replaces it when the rows of that "
+                "shard are finished",
+                *_named(older),
             )
         if others:
             log.warning(
-                "%s (%d file(s) in all) is of an earlier run with another number of shards. This run does not replace "
-                "such files: delete them, or move them away",
+                "%s (%d file(s) in all) was written by an earlier run with another number of shards. This run does not "
+                "replace such files: delete them, or move them away",
                 *_named(others),
             )
 

@@ -63,7 +63,7 @@ class _CallState:
     def attempt_failed(self, usage: Usage | None) -> None:
         """Add what a failed attempt used."""
         if usage is not None:
-            self.failed = usage if self.failed is None else self.failed.before(usage)
+            self.failed = usage if self.failed is None else self.failed.plus_later(usage)
 
 
 async def generate(access: EngineAccess, attempts: Attempts, conversation: Conversation) -> Completion:
@@ -78,7 +78,9 @@ async def generate(access: EngineAccess, attempts: Attempts, conversation: Conve
 
     async def attempt(permit: Permit) -> Completion:
         completion = await attempts.generate(access, permit, call, lambda: conversation, id(call))
-        return completion if call.failed is None else replace(completion, usage=call.failed.before(completion.usage))
+        if call.failed is None:
+            return completion
+        return replace(completion, usage=call.failed.plus_later(completion.usage))
 
     if access.tracing is None:
         return await _with_retries(access, attempts, conversation, call, attempt)
@@ -141,7 +143,7 @@ async def _stream(
     def pass_on(delta: StreamDelta) -> None:
         call.is_final = True
         if delta.usage is not None and call.failed is not None:
-            delta = replace(delta, usage=call.failed.before(delta.usage))
+            delta = replace(delta, usage=call.failed.plus_later(delta.usage))
         if access.check is None:
             deliver(delta)
             return

@@ -98,7 +98,7 @@ class Spending:
 
     def total(self) -> RunCost | None:
         """What this run cost so far; None if its answers have no price."""
-        pricing, price = self._pricing, self._pricing.used
+        pricing, price = self._pricing, self._pricing.latest_price
         if not pricing.is_priced and not self._has_cost:
             return None
         sources = [price.source] if price is not None else []
@@ -143,7 +143,7 @@ class Spending:
         prices = [self._pricing.price(PriceKey(name, asked, is_batch=is_batch)) for name in self._pricing.endpoints]
         if None in prices:
             raise ConfigError(
-                f"max_cost: the price of {asked!r} is unknown, which {where} asks for; set cost_per_million.models"
+                f"max_cost: {where} asks for the model {asked!r}, whose price is unknown; set cost_per_million.models"
             )
         return Amount(sum(bound), max(price.bound(*bound) for price in prices if price is not None))
 

@@ -97,10 +97,10 @@ class RunCost(ShortRepr):
     unpriced: int = 0
     source: str = ""
     date: str | None = None
-    unknown: str | None = field(default=None)
+    unknown: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Return the values that are set."""
+        """Return all values; those that are unknown are None."""
         values = {"usd": round(self.usd, 6), "unpriced": self.unpriced, "source": self.source}
         return {**values, "date": self.date, "unknown": self.unknown}
 
@@ -114,7 +114,7 @@ class RunCost(ShortRepr):
 
     @property
     def price_list(self) -> str:
-        """The name and the date of the price list, such as ` (prices of genai-prices 0.2.3, 2026-11-30)`."""
+        """The name and the date of the price list, such as ` (prices: genai-prices 0.2.3, 2026-11-30)`."""
         if not self.source or (self.unpriced and not self.usd):
             return ""
         return f" (prices: {self.source}{f', {self.date}' if self.date is not None else ''})"

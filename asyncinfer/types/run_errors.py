@@ -50,7 +50,8 @@ class InvalidAnswerError(RequestError):
 
 
 class SpendingLimitError(RunInterruptedError):
-    """The run ended because another request might exceed `max_cost` or `max_tokens`.
+    """The run ended because another request might exceed `max_cost` or `max_tokens`, or because requests used more than
+    was reserved.
 
     Its rows are saved as those of any interrupted run. A run with a higher limit answers the others.
     """

@@ -59,8 +59,8 @@ class Usage(ShortRepr):
             counts["reasoning_tokens"] = self.reasoning_tokens
         return {**counts, **self.details} if self.details else counts
 
-    def before(self, other: Usage | None) -> Usage:
-        """Return the usage of two attempts at one conversation, of which `other` is the later one.
+    def plus_later(self, other: Usage | None) -> Usage:
+        """Return the usage of this attempt and of `other`, a later one at the same conversation.
 
         If the cost of one attempt is unknown, the cost of both is None.
         """

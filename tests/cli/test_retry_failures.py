@@ -20,7 +20,7 @@ def test_failed_row_is_retried_and_merged(job: Job) -> None:
     assert [row["conversation_id"] for row in read_jsonl(job.output)] == [f"q{i}" for i in range(10)]
     again = job.run("--retry-failures")
     assert again.code == 2
-    assert "does not exist, so no row of" in again.err
+    assert f"there is no file {job.output}.failures.jsonl with failed rows" in again.err
 
 
 def test_without_an_output_path_the_message_names_the_setting(job: Job) -> None:

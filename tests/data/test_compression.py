@@ -61,7 +61,10 @@ def test_truncated_file_is_an_error_with_file_and_place(tmp_path: Path, kind: st
 def test_file_that_is_not_compressed_is_an_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(b'{"a": 1}\n' * 100)
-    with pytest.raises(InputError, match=rf"a.jsonl\{suffix}: is not compressed with \w+, as \{suffix} says; give"):
+    with pytest.raises(
+        InputError,
+        match=rf"a.jsonl\{suffix}: is not compressed with \w+, although its name ends with \{suffix}; rename it",
+    ):
         read(path)
 
 

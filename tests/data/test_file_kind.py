@@ -42,17 +42,18 @@ def workbook() -> bytes:
 
 
 WRONG = [
-    ("a.csv", parquet(), "looks like a file of the format parquet, and not csv; set input.format to it"),
-    ("a.jsonl", parquet(), "looks like a file of the format parquet, and not jsonl"),
-    ("a.csv", arrow(), "looks like a file of the format arrow, and not csv"),
-    ("a.parquet", arrow(), "looks like a file of the format arrow, and not parquet"),
-    ("a.arrow", parquet(), "looks like a file of the format parquet, and not arrow"),
+    ("a.csv", parquet(), "looks like Parquet, but is read as csv; set input.format: parquet"),
+    ("a.jsonl", parquet(), "looks like Parquet, but is read as jsonl"),
+    ("a.csv", arrow(), "looks like Arrow, but is read as csv"),
+    ("a.parquet", arrow(), "looks like Arrow, but is read as parquet; set input.format: arrow"),
+    ("a.arrow", parquet(), "looks like Parquet, but is read as arrow"),
     ("a.csv", gzip.compress(CSV), "is compressed with gzip; give it a name that ends with .gz, or decompress it"),
     ("a.jsonl", zstandard.compress(CSV), "is compressed with Zstandard; give it a name that ends with .zst"),
     ("a.parquet", gzip.compress(parquet()), "is compressed with gzip"),
-    ("a.csv.gz", CSV, "is not compressed with gzip, as .gz says; give it a name without .gz"),
-    ("a.csv.zst", gzip.compress(CSV), "is not compressed with Zstandard, as .zst says"),
+    ("a.csv.gz", CSV, "is not compressed with gzip, although its name ends with .gz; rename it without .gz"),
+    ("a.csv.zst", gzip.compress(CSV), "is not compressed with Zstandard, although its name ends with .zst"),
     ("a.csv", workbook(), "is a ZIP archive or an Excel workbook; save the table as CSV or Parquet"),
+    ("a.csv", b"%PDF-1.7 " + bytes(100), "is a PDF document, not a table$"),
     ("a.csv", b"SQLite format 3\0" + bytes(100), "is a SQLite database"),
     ("a.csv", CSV.decode().encode("utf-16"), "UTF-16 or UTF-32.*save it as UTF-8"),
     ("a.csv", CSV.decode().encode("utf-16-le"), "UTF-16 or UTF-32.*save it as UTF-8"),
@@ -75,7 +76,7 @@ def test_error_says_what_the_file_looks_like_and_what_to_do(
 
 async def test_file_of_conversations_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(parquet())
-    with pytest.raises(InputError, match="in.jsonl: looks like a file of the format parquet"):
+    with pytest.raises(InputError, match="in.jsonl: looks like Parquet, but is read as jsonl"):
         async with prepared(FileSource(tmp_path / "in.jsonl")):
             pass
 

@@ -161,7 +161,7 @@ async def test_merge_that_was_cut_off_is_completed(
 
 async def test_job_without_failed_rows_is_an_error(tmp_path: Path) -> None:
     config = await run_first(tmp_path)
-    with pytest.raises(ConfigError, match="no row of .*out.jsonl has failed"):
+    with pytest.raises(ConfigError, match="there is no file .*out.jsonl.failures.jsonl with failed rows"):
         await FakeEngine().arun(config)
 
 
@@ -405,7 +405,9 @@ class TestOtherMethods:
 
     async def test_methods_for_many_rows_refuse_it(self) -> None:
         engine, config = FakeEngine(), InferenceConfig(retry_failures=True)
-        with pytest.raises(ConfigError, match=r"retry_failures: only arun .*call arun\(config\)"):
+        with pytest.raises(
+            ConfigError, match=r"retry_failures: only arun, aestimate and their twins .*call arun\(config\)"
+        ):
             await engine.ainfer(questions(1), config)
         with pytest.raises(ConfigError, match="call arun"):
             await engine.ainfer(questions(2), config)

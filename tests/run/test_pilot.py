@@ -19,6 +19,7 @@ from asyncinfer import (
     SpendingLimitError,
     Stop,
     Usage,
+    rows_from,
 )
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.estimates import Interval, estimated_total, t_quantile
@@ -95,6 +96,13 @@ async def test_rows_may_be_given_as_a_list_without_a_path() -> None:
     assert estimate.cost is None
     await engine.ainfer(questions(50))
     assert engine.asked.total() == 50
+
+
+async def test_rows_of_a_table_may_be_given() -> None:
+    engine = Varied()
+    estimate = await engine.aestimate(rows_from([{"n": n} for n in range(50)], prompt="question {{ n }}"), rows=5)
+    assert estimate.left == 45
+    assert engine.asked.total() == 5
 
 
 async def test_duplicates_are_estimated_once(tmp_path: Path) -> None:

@@ -411,7 +411,10 @@ async def test_source_that_is_read_once_is_saved_to_a_compressed_file(tmp_path: 
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (OutputParams(path="out.parquet.gz"), "Parquet files are compressed inside"),
+        (
+            OutputParams(path="out.parquet.gz"),
+            "output.path: Parquet compresses its own data; remove .gz from out.parquet.gz",
+        ),
         (OutputParams(path="out.csv", rows=False), "a csv file cannot hold conversations"),
     ],
 )
@@ -604,7 +607,7 @@ async def test_retries_and_parts_need_a_file_of_conversations(
     path = await saved(tmp_path, "in.csv")
     config = InferenceConfig(input=InputParams(path=path, prompt="{{ text }}"), output_path=tmp_path / name)
     engine = FakeEngine()
-    with pytest.raises(ConfigError, match="JSONL file"):
+    with pytest.raises(ConfigError, match="JSONL (file|output) of conversations"):
         await engine.arun(config.model_copy(update={setting: value}))
     assert not engine.asked
 

@@ -127,14 +127,18 @@ async def test_shards_of_an_earlier_run_are_named(tmp_path: Path, caplog: pytest
     await FakeEngine().ainfer(questions(6), settings(tmp_path, 2))
     with caplog.at_level(logging.WARNING):
         await FakeEngine().ainfer(questions(8), settings(tmp_path, 2))
-    assert "out-00000-of-00003.jsonl (3 file(s) in all) is of an earlier run with another number" in caplog.text
+    assert (
+        "out-00000-of-00003.jsonl (3 file(s) in all) was written by an earlier run with another number" in caplog.text
+    )
     for path in tmp_path.glob("out-*-of-00003.jsonl"):
         path.unlink()
     caplog.clear()
     changed = settings(tmp_path, 2, generation={"max_new_tokens": 5})
     with caplog.at_level(logging.WARNING):
         await FakeEngine().ainfer(questions(8), changed)
-    assert "out-00000-of-00004.jsonl (4 file(s) in all) is of an earlier run, until" in caplog.text
+    assert (
+        "out-00000-of-00004.jsonl (4 file(s) in all) was written by an earlier run. This run replaces it" in caplog.text
+    )
 
 
 async def test_shards_need_an_output_and_a_known_number_of_rows(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class TestBounds:
         assert len(result.successful) == 40
         [(index, failure)] = result.failures.items()
         assert index == 20
-        assert "the price of 'other' is unknown, which row 20 asks for" in failure.error_message
+        assert "row 20 asks for the model 'other', whose price is unknown" in failure.error_message
 
 
 class TestWrongBounds:
@@ -240,7 +240,7 @@ class TestMethods:
     @pytest.mark.parametrize("method", ["ainfer", "ainfer_partial"])
     async def test_limit_ends_the_run_with_what_was_spent(self, method: str, tmp_path: Path) -> None:
         engine: Any = FakeEngine()
-        with pytest.raises(SpendingLimitError, match=r"max_tokens is 1,000. So far, \d+ tokens are spent"):
+        with pytest.raises(SpendingLimitError, match=r"max_tokens is 1,000. So far, \d+ tokens were used"):
             await getattr(engine, method)(questions(500), settings(max_tokens=1_000))
         assert engine.asked.total() * 7 <= 1_000
 
