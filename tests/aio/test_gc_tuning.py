@@ -15,8 +15,9 @@ from asyncinfer.aio.gc_tuning import loading, relaxed_gc, settle
 def usual() -> Iterator[tuple[int, int, int]]:
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
+    gc.unfreeze()  # The items of the session are frozen.
     yield (700, 10, 10)
-    gc.unfreeze()
+    gc.freeze()
     gc.set_threshold(*before)
 
 
