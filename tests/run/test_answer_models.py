@@ -203,10 +203,18 @@ class TestTexts:
 
 
 class TestSchemas:
-    def test_nested_answer_is_a_problem_of_the_answer(self) -> None:
+    @pytest.mark.parametrize("frames", [0, 250])
+    def test_nested_answer_is_a_problem_of_the_answer(self, frames: int) -> None:
         pytest.importorskip("jsonschema")
         schema = {"type": "object", "properties": {"a": {"$ref": "#"}}}
         deep = '{"a": ' * 190 + "{}" + "}" * 190
+
+        def parse_below(frames: int) -> None:
+            if frames:
+                parse_below(frames - 1)
+            else:
+                AnswerModel(schema).parse(deep)
+
         with pytest.raises(InvalidValueError, match="it is nested too deep"):
-            AnswerModel(schema).parse(deep)
+            parse_below(frames)
         assert AnswerModel(schema).parse('{"a": {"a": {}}}') == {"a": {"a": {}}}

@@ -16,6 +16,9 @@ from asyncinfer.errors import MissingDependencyError
 
 MAX_STEPS = 50_000
 """The most keywords that are evaluated; about 0.2 s."""
+MAX_DEPTH = 160
+"""The most keywords that are evaluated within each other. Each takes up to 4 of Python's 1,000 frames. Beyond those,
+jsonschema's own mappings, which are written in Rust, panic."""
 REGEX_SECONDS = 0.5
 
 
@@ -62,10 +65,9 @@ def validator_class(schema: Any) -> Any:
 
 def _validator(schema: Any) -> Any:
     validators, kind = import_module("jsonschema.validators"), validator_class(schema)
-    budget = iter(range(MAX_STEPS))
+    work = _Work()
     keywords: Mapping[str, _Keyword] = {**kind.VALIDATORS, **_WITH_REGEX}
-    counted = {name: _counted(check, budget) for name, check in keywords.items()}
-    limited = validators.extend(kind, counted)
+    limited = validators.extend(kind, {name: work.limited(check) for name, check in keywords.items()})
     # A schema within the schema may name a version too. jsonschema would go on with its own functions, without limits.
     limited.evolve = import_module("attrs").evolve
     # This registry knows the specifications, and downloads nothing.
@@ -75,13 +77,28 @@ def _validator(schema: Any) -> Any:
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
 
 
-def _counted(check: _Keyword, budget: Iterator[int]) -> _Keyword:
-    def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if next(budget, None) is None:
-            raise _TooMuchWork(f"it takes more than {MAX_STEPS} steps")
-        yield from check(validator, value, instance, schema) or ()
+class _Work:
+    """The keywords that one check has evaluated."""
 
-    return counted
+    def __init__(self) -> None:
+        self._steps = self._depth = 0
+
+    def limited(self, check: _Keyword) -> _Keyword:
+        """`check`, which raises an error at a limit."""
+
+        def evaluate(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise _TooMuchWork(f"it takes more than {MAX_STEPS} steps")
+            if self._depth == MAX_DEPTH:
+                raise RecursionError("it is nested too deep")
+            self._depth += 1
+            try:
+                yield from check(validator, value, instance, schema) or ()
+            finally:
+                self._depth -= 1
+
+        return evaluate
 
 
 def _matches(pattern: str, text: str) -> bool:
