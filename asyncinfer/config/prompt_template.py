@@ -12,20 +12,15 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asyncinfer.config.template_limits import LONGEST, TemplateLimitError
 from asyncinfer.errors import MissingDependencyError
 from asyncinfer.types.names import listed_names
 
 if TYPE_CHECKING:
     from asyncinfer.config.template_sandbox import MeteredSandbox
 
-# The most characters of a text.
-_LONGEST = 1 << 24
 # The variable with all columns.
 ROW = "row"
-
-
-class TemplateLimitError(ValueError):
-    """A template does too much for a row."""
 
 
 class PromptTemplate:
@@ -70,7 +65,7 @@ class PromptTemplate:
         """Return the text for the columns of one row.
 
         Raises:
-            TemplateLimitError: The template does too much for this row.
+            TemplateLimitError: The template does too much for this row, or makes a text that is too large.
             ValueError: The row does not have a column, or the template fails for another reason.
         """
         if self._hidden:
@@ -85,7 +80,7 @@ class PromptTemplate:
         except RecursionError:
             raise ValueError("the template fails: a macro, a loop or a value is nested too deeply") from None
         except Exception as error:  # Filters raise errors of any kind.
-            kind = TemplateLimitError if isinstance(error, _environment().limit_error) else ValueError
+            kind = TemplateLimitError if isinstance(error, TemplateLimitError) else ValueError
             raise kind(f"the template fails: {str(error) or type(error).__name__}") from None
 
 
@@ -100,8 +95,8 @@ def _bounded(parts: Iterable[str]) -> str:
     size = 0
     for part in parts:
         size += len(part)
-        if size > _LONGEST:
-            raise ValueError(f"the text has more than {_LONGEST:,} characters")
+        if size > LONGEST:
+            raise TemplateLimitError(f"the text has more than {LONGEST:,} characters")
         texts.append(part)
     return "".join(texts)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date, time
 from typing import Any, cast
 
+from asyncinfer.config.template_limits import TemplateLimitError
 from asyncinfer.config.template_work import pay, pay_for, pay_for_result, weight
 
 
@@ -48,7 +49,8 @@ def pay_for_method(owner: object, name: str, values: tuple[Any, ...], more: Mapp
         more: The arguments with names.
 
     Raises:
-        ValueError: The method is not available, its result would be too large, or the rendering has done too much.
+        TemplateLimitError: Its result would be too large, or the rendering has done too much.
+        ValueError: The method is not available.
     """
     if isinstance(owner, str | bytes):
         pay(len(owner))
@@ -114,7 +116,7 @@ def _bits(value: object) -> int:
 
 def _check_bits(name: str, bits: int) -> None:
     if bits > 1 << 16:
-        raise ValueError(f"the result of {name} would be too large")
+        raise TemplateLimitError(f"the result of {name} would be too large")
 
 
 def _padded(text: Any, width: Any, *_: Any) -> None:

@@ -29,7 +29,6 @@ from asyncinfer.config.template_work import (
     FILTER,
     ITERATION,
     Work,
-    WorkLimitError,
     begin,
     end,
     pay,
@@ -116,8 +115,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 class MeteredSandbox(Sandbox):
     """The sandbox whose filters and tests are paid for."""
-
-    limit_error = WorkLimitError
 
     def __init__(self, plain: Sandbox) -> None:
         super().__init__()

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from jinja2 import Undefined
 
-LONGEST = 1 << 24
-"""The most characters of a text."""
+from asyncinfer.config.template_limits import LONGEST, TemplateLimitError
+
 ITERATION = 64
 FILTER = 128
 CALL = 512
@@ -23,10 +23,6 @@ _ELEMENT = 32
 # What one rendering may pay altogether: about a second of work.
 _MOST = 1 << 26
 _MOST_BITS = 1 << 16
-
-
-class WorkLimitError(ValueError):
-    """A rendering has done too much."""
 
 
 class Work:
@@ -41,11 +37,11 @@ class Work:
         """Pay for an operation.
 
         Raises:
-            WorkLimitError: The rendering has done too much.
+            TemplateLimitError: The rendering has done too much.
         """
         self.left -= amount
         if self.left < 0:
-            raise WorkLimitError(
+            raise TemplateLimitError(
                 f"it does too much for this row: it may do at most {_MOST // ITERATION:,} iterations of loops, or work "
                 f"on {_MOST:,} characters, altogether; shorten its loops, texts and lists"
             )
@@ -64,7 +60,7 @@ def pay_for(*values: object) -> None:
     """Pay for values that an operation works on.
 
     Raises:
-        ValueError: They are too large, or the rendering has done too much.
+        TemplateLimitError: They are too large, or the rendering has done too much.
     """
     _current.get().pay(sum(map(weight, values)))
 
@@ -72,7 +68,7 @@ def pay_for(*values: object) -> None:
 def pay_for_result(operation: str, size: int) -> None:
     """Pay for a result with so many characters, before it is made. Raises as `pay_for` does."""
     if size > LONGEST:
-        raise ValueError(f"the result of {operation} would be too large: {size:,} characters")
+        raise TemplateLimitError(f"the result of {operation} would be too large: {size:,} characters")
     pay(size)
 
 
@@ -80,7 +76,7 @@ def weight(value: object) -> int:
     """Return about how many characters the text of a value has.
 
     Raises:
-        ValueError: It is too large.
+        TemplateLimitError: It is too large.
     """
     return len(value) if type(value) is str else _added(value, 0)
 
@@ -98,14 +94,14 @@ def _added(value: object, total: int) -> int:
     else:
         total += _digits(value)
     if total > LONGEST:
-        raise ValueError(f"a value is too large: it has more than {LONGEST:,} characters")
+        raise TemplateLimitError(f"a value is too large: it has more than {LONGEST:,} characters")
     return total
 
 
 def _digits(value: object) -> int:
     if isinstance(value, int):
         if value.bit_length() > _MOST_BITS:
-            raise ValueError("a number is too large")
+            raise TemplateLimitError("a number is too large")
         return value.bit_length() // 3
     if isinstance(value, Decimal) and value.is_finite():
         return abs(value.adjusted())

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from asyncinfer.config import InputFormat, InputParams
-from asyncinfer.config.prompt_template import PromptTemplate, TemplateLimitError
+from asyncinfer.config.prompt_template import PromptTemplate
+from asyncinfer.config.template_limits import TemplateLimitError
 from asyncinfer.data.json_values import as_json
 from asyncinfer.data.openai_batch import conversation_of_request
 from asyncinfer.data.row_images import image_items
@@ -24,10 +25,6 @@ MESSAGES = "messages"
 # The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.
 _PARTS = (MESSAGES, "conversation_id", "metadata", "tools", "generation", "model_name")
 _TEXTS = ("conversation_id", "model_name")
-
-
-class PromptLimitError(InputError):
-    """A template does too much for a row. Finding this out takes about a second."""
 
 
 class RowPrompt:
@@ -142,7 +139,7 @@ def _rendered(template: PromptTemplate, values: Mapping[str, Any], setting: str)
     try:
         return template.render(values)
     except TemplateLimitError as error:
-        raise PromptLimitError(f"{setting}: {error}") from None
+        raise TemplateLimitError(f"{setting}: {error}") from None
     except ValueError as error:
         raise InputError(f"{setting}: {error}") from None
 

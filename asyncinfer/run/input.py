@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Generator
 
-from asyncinfer.data.row_prompt import PromptLimitError
+from asyncinfer.config.template_limits import TemplateLimitError
 from asyncinfer.errors import InputError, UnreadableFileError
 from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_access import RowSettingsError
@@ -99,7 +99,7 @@ class ValidatedInput:
                 self.rejected[len(self)] = error
             else:
                 problems.add(item.line, len(self), str(error))
-                if isinstance(error, PromptLimitError) and problems.is_full:
+                if isinstance(error, TemplateLimitError) and problems.is_full:
                     raise problems.error() from None  # Each further row may take a second, too.
             self.keys += bytes(KEY_BYTES)
             conversation = None

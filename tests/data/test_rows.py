@@ -285,6 +285,22 @@ async def test_template_that_does_too_much_ends_the_check_of_the_rows(monkeypatc
     assert (len(engine.asked), rows.count) == (0, 20)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ("{% for i in range(17) %}{{ 'a' * 2 ** 20 }}{% endfor %}", "the text has more than 16,777,216 characters"),
+        ("{{ 'a' * 2 ** 25 }}", "the result of .* would be too large: 33,554,432 characters"),
+        ("{{ 10 ** 30000 }}", "the result of .* would be too large"),
+        ("{% set a = ['a' * 2 ** 23] %}{{ a + a + a == 1 }}", "a value is too large"),
+    ],
+)
+async def test_template_whose_texts_are_too_large_ends_the_check_of_the_rows(prompt: str, why: str) -> None:
+    engine, rows = FakeEngine(), CountedRows()
+    with pytest.raises(InputError, match=rf"20 bad row\(s\).*\n  row 0: input.prompt: the template fails: {why}"):
+        await engine.ainfer(rows_from(rows, prompt=prompt))
+    assert (len(engine.asked), rows.count) == (0, 20)
+
+
 def test_missing_values_of_pandas_are_nulls() -> None:
     frame = pd.DataFrame({"a": [float("nan")], "b": [None], "c": [pd.NaT], "d": [pd.NA]})
     [row] = rows_from(frame, prompt="[{{ a }}{{ b }}{{ c }}{{ d }}]")
