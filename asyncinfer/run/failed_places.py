@@ -19,8 +19,8 @@ from asyncinfer.types.answer import FAILURE
 
 _EVERY = 64  # lines
 _LOST = (
-    'metadata["failure"] must have row, answered_before and answered, as the run has written them: they say where its '
-    "answer belongs"
+    'metadata["failure"] must have row, output_position and output_rows, as the run has written them: they say where '
+    "its answer belongs"
 )
 
 
@@ -29,14 +29,14 @@ class Place(NamedTuple):
 
     Args:
         row: The place of the row in the input.
-        before: How many rows before it are in the output.
-        answered: How many rows the output has.
+        position: How many rows before it are in the output.
+        output_rows: How many rows the output has.
         identity: The key of the row, and how many rows before it have the same key; None if it has none.
     """
 
     row: int
-    before: int
-    answered: int
+    position: int
+    output_rows: int
     identity: tuple[bytes, int] | None = None
 
 
@@ -44,21 +44,21 @@ class FailedPlaces:
     """The place of each row in a file of failed rows, whose lines may have been removed, corrected or moved.
 
     Attributes:
-        answered: How many rows the output has.
+        output_rows: How many rows the output has.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows, self._before = array("Q"), array("Q")
+        self._rows, self._positions = array("Q"), array("Q")
         self._identities: list[tuple[bytes, int] | None] = []
-        self.answered = 0
+        self.output_rows = 0
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, number: int) -> Place:
         """The place of the row in this line."""
-        return Place(self._rows[number], self._before[number], self.answered, self._identities[number])
+        return Place(self._rows[number], self._positions[number], self.output_rows, self._identities[number])
 
     def in_order(self) -> list[int]:
         """The numbers of the lines, in the order of the input."""
@@ -78,14 +78,14 @@ class FailedPlaces:
             yield from lines.index()
             for number in range(len(lines)):
                 failure = _failure_in(lines[number])
-                if number == 0 and isinstance(failure, Mapping) and "row" in failure and "answered" not in failure:
+                if number == 0 and isinstance(failure, Mapping) and "row" in failure and "output_rows" not in failure:
                     raise self._interrupted()
                 place = _place_in(failure)
                 if isinstance(place, str):
                     problems.add(number + 1, number, place)
                 elif (other := numbers.setdefault(place.row, number)) != number:
                     problems.add(number + 1, number, f"it has the same row, {place.row}, as line {other + 1}")
-                elif len(self) and place.answered != self.answered:
+                elif len(self) and place.output_rows != self.output_rows:
                     problems.add(number + 1, number, 'metadata["failure"] is that of another run')
                 else:
                     self._add(place)
@@ -95,9 +95,9 @@ class FailedPlaces:
             raise problems.error()
 
     def _add(self, place: Place) -> None:
-        self.answered = place.answered
+        self.output_rows = place.output_rows
         self._rows.append(place.row)
-        self._before.append(place.before)
+        self._positions.append(place.position)
         self._identities.append(place.identity)
 
     def _interrupted(self) -> ConfigError:
@@ -122,10 +122,10 @@ def _failure_in(line: bytes) -> Mapping[str, Any] | str:
 def _place_in(failure: Mapping[str, Any] | str) -> Place | str:
     if isinstance(failure, str):
         return failure
-    row, before, answered = (_count(failure.get(name)) for name in ("row", "answered_before", "answered"))
-    if row is None or before is None or answered is None or before > answered:
+    row, position, output_rows = (_count(failure.get(name)) for name in ("row", "output_position", "output_rows"))
+    if row is None or position is None or output_rows is None or position > output_rows:
         return _LOST
-    return Place(row, before, answered, identity_of(failure.get(ROW_KEY)))
+    return Place(row, position, output_rows, identity_of(failure.get(ROW_KEY)))
 
 
 def _count(value: object) -> int | None:

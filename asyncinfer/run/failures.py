@@ -173,15 +173,15 @@ class NoFailedRows(FailedRows):
         return await super().write(Failures(keep_all=False))
 
 
-def place_fields(before: int, answered: int, row_key: str | None) -> Mapping[str, int | str]:
+def place_fields(position: int, output_rows: int, row_key: str | None) -> Mapping[str, int | str]:
     """The fields of a failure that say where the answer to its row belongs.
 
     Args:
-        before: How many earlier rows are in the output.
-        answered: How many rows are in the output.
+        position: How many earlier rows are in the output.
+        output_rows: How many rows are in the output.
         row_key: The identity of the row, if it has one.
     """
-    fields = {"answered_before": before, "answered": answered}
+    fields = {"output_position": position, "output_rows": output_rows}
     return {**fields, ROW_KEY: row_key} if row_key is not None else fields
 
 

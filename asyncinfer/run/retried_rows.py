@@ -73,10 +73,10 @@ class RetriedRows:
             for count, _ in enumerate(_lines(stack, self.output), 1):
                 if count % _EVERY == 0:
                     yield
-        if len(self._places) and count != self._places.answered:
+        if len(self._places) and count != self._places.output_rows:
             raise ConfigError(
                 f"retry_failures: {self.output} has {count} rows, but the run that wrote {self.failures.name} had "
-                f"{self._places.answered} answers. Answers can be merged only into the output of that run. Run the "
+                f"{self._places.output_rows} answers. Answers can be merged only into the output of that run. Run the "
                 "same again without retry_failures: that also tries the failed rows again"
             )
 
@@ -143,7 +143,7 @@ class RetriedRows:
             copied = merged = 0
             for count, number in enumerate(self._places.in_order()):
                 place = self._places[number]
-                for line in itertools.islice(old, place.before - copied):
+                for line in itertools.islice(old, place.position - copied):
                     output.write(line)
                     copied += 1
                     if copied % _EVERY == 0:
@@ -153,7 +153,9 @@ class RetriedRows:
                     output.write(_renumbered(answers[outcome], place).to_json_bytes() + b"\n")
                     merged += 1
                 else:
-                    moved = place._replace(before=place.before + merged, answered=place.answered + len(answers))
+                    moved = place._replace(
+                        position=place.position + merged, output_rows=place.output_rows + len(answers)
+                    )
                     failures.write(_at_place(lines[number] if outcome is None else failed_again[-1 - outcome], moved))
                 if count % _EVERY == 0:
                     yield
@@ -208,7 +210,7 @@ def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
     row_key = row_id(*place.identity) if place.identity is not None else None
-    fields = place_fields(place.before, place.answered, row_key)
+    fields = place_fields(place.position, place.output_rows, row_key)
     detail = {**_failure_in(conversation), "row": place.row, **fields}
     metadata = {**conversation.metadata, FAILURE: detail}
     return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"

@@ -247,7 +247,7 @@ class TestEditedFile:
             ('{"messages": [{"role": "user", "content": "a"}]}', "they say where its answer belongs"),
             ('{"messages": []', "not valid JSON"),
             ("[]", "they say where its answer belongs"),
-            ('{"messages": [], "metadata": {"failure": {"row": "2", "answered": 7}}}', "where its answer belongs"),
+            ('{"messages": [], "metadata": {"failure": {"row": "2", "output_rows": 7}}}', "where its answer belongs"),
         ],
     )
     async def test_row_that_lost_its_place_is_an_error_that_names_the_line(

@@ -63,8 +63,8 @@ class TestFile:
             "error_type": "api_status",
             "status_code": 400,
             "is_retryable": False,
-            "answered_before": 1,
-            "answered": 4,
+            "output_position": 1,
+            "output_rows": 4,
         }
         assert texts(Path(str(config.output_path))) == ["question 0", "question 2", "question 3", "question 5"]
 
