@@ -29,7 +29,7 @@ from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saved_spending import count_saved
-from asyncinfer.run.scratch_use import lock_for_output, lock_in_cache
+from asyncinfer.run.scratch_use import lock_for_output, lock_temporary
 from asyncinfer.run.spending import Spending
 from asyncinfer.run.stats import RunStats
 from asyncinfer.run.stop import Stop
@@ -182,7 +182,7 @@ class RunBase:
             return await DISK.run(lock_for_output, self.output_path)
         if rows is None or len(rows) < 2:
             return None
-        return await lock_in_cache(lambda: self.keys.run_hash(rows.keys))
+        return await lock_temporary(lambda: self.keys.run_hash(rows.keys))
 
     def saved_answers(self, active: ActiveRun) -> SavedAnswers | None:
         """What reads the saved answers; None for a run that is not saved."""

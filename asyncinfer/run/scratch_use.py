@@ -13,8 +13,8 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import try_target
-from asyncinfer.scratch.cache import SWEEPER, in_cache
 from asyncinfer.scratch.file import ScratchFile, scratch_path
+from asyncinfer.scratch.temporary import SWEEPER, temporary_scratch
 
 log = logging.getLogger("asyncinfer")
 
@@ -39,7 +39,7 @@ def lock_for_output(output_path: Path) -> ScratchFile:
     return scratch
 
 
-async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
+async def lock_temporary(name: Callable[[], str]) -> ScratchFile | None:
     """Lock the scratch file of a run without an output path. None if that is not possible: such a run is not saved.
 
     Equal runs at the same time lock a file each. A later run resumes from one that is free.
@@ -48,14 +48,14 @@ async def lock_in_cache(name: Callable[[], str]) -> ScratchFile | None:
         name: Returns the name of the run. Blocks.
     """
     try:
-        return await DISK.run(lambda: _locked_in_cache(name()))
+        return await DISK.run(lambda: _locked_temporary(name()))
     except ScratchError as error:
         log.warning("This run is not saved as it goes, and cannot be resumed: %s", error)
         return None
 
 
-def _locked_in_cache(name: str) -> ScratchFile:
-    first = in_cache(name)
+def _locked_temporary(name: str) -> ScratchFile:
+    first = temporary_scratch(name)
     SWEEPER.sweep(first.parent)
     paths = [first, *(first.with_stem(f"{first.stem}-{number}") for number in range(2, _MOST_EQUAL_RUNS + 1))]
     # Files with saved rows come first.

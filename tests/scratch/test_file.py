@@ -10,9 +10,9 @@ import pytest
 
 from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch.atomic import replacing
-from asyncinfer.scratch.cache import in_cache
 from asyncinfer.scratch.file import DiskFile, ScratchFile, scratch_path
 from asyncinfer.scratch.format import encode
+from asyncinfer.scratch.temporary import temporary_scratch
 from tests.conftest import BlockWatch
 
 
@@ -58,7 +58,7 @@ def test_scratch_file_is_in_a_folder_beside_the_output(tmp_path: Path) -> None:
 
 
 def test_scratch_file_without_an_output_is_in_the_cache_folder(home: Path) -> None:
-    assert in_cache("abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
+    assert temporary_scratch("abc") == home / ".cache/asyncinfer/tmp/temp_inference_output_abc.jsonl"
 
 
 def test_file_of_another_program_is_not_changed(tmp_path: Path) -> None:

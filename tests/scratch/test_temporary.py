@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from asyncinfer.scratch.cache import KEPT_SECONDS, CacheSweeper, in_cache
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import encode
+from asyncinfer.scratch.temporary import KEPT_SECONDS, TemporarySweeper, temporary_scratch
 from tests.fakes import FakeEngine, questions, rejection
 
 DAY = 24 * 3600
@@ -88,37 +88,37 @@ def test_scratch_file_that_others_may_read_becomes_private(tmp_path: Path) -> No
 
 
 def test_expired_files_are_removed(folder: Path) -> None:
-    old = aged(in_cache("a" * 32), KEPT_SECONDS + DAY)
-    old_lock = aged(in_cache("b" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
-    young = aged(in_cache("c" * 32), KEPT_SECONDS - DAY)
+    old = aged(temporary_scratch("a" * 32), KEPT_SECONDS + DAY)
+    old_lock = aged(temporary_scratch("b" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
+    young = aged(temporary_scratch("c" * 32), KEPT_SECONDS - DAY)
     unrelated = aged(folder / "notes.txt", 10 * KEPT_SECONDS)
-    aged(in_cache("d" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
-    young_with_old_lock = aged(in_cache("d" * 32), DAY)
-    CacheSweeper().sweep(folder)
+    aged(temporary_scratch("d" * 32).with_suffix(".jsonl.lock"), KEPT_SECONDS + DAY)
+    young_with_old_lock = aged(temporary_scratch("d" * 32), DAY)
+    TemporarySweeper().sweep(folder)
     assert not old.exists()
     assert not old_lock.exists()
     assert {young, unrelated, young_with_old_lock} <= set(folder.iterdir())
 
 
 def test_expired_file_in_use_is_not_removed(folder: Path) -> None:
-    file = ScratchFile(in_cache("a" * 32))
+    file = ScratchFile(temporary_scratch("a" * 32))
     file.acquire()
     list(file.recover())
     aged(file.path, KEPT_SECONDS + DAY)
-    CacheSweeper().sweep(folder)
+    TemporarySweeper().sweep(folder)
     assert file.path.exists()
     file.close()
 
 
 def test_sweeper_looks_for_expired_files_once_a_day(folder: Path) -> None:
-    sweeper = CacheSweeper()
+    sweeper = TemporarySweeper()
     sweeper.sweep(folder)
-    old = aged(in_cache("a" * 32), KEPT_SECONDS + DAY)
+    old = aged(temporary_scratch("a" * 32), KEPT_SECONDS + DAY)
     sweeper.sweep(folder)
     assert old.exists()
-    CacheSweeper().sweep(folder)
+    TemporarySweeper().sweep(folder)
     assert not old.exists()
 
 
 def test_sweeping_a_missing_folder_is_not_an_error(folder: Path) -> None:
-    CacheSweeper().sweep(folder)
+    TemporarySweeper().sweep(folder)

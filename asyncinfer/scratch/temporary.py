@@ -1,4 +1,4 @@
-"""The scratch files of runs without an output path. They are in the user's cache folder, and expire."""
+"""Temporary scratch files: those of runs without an output path. They are in the user's cache folder, and expire."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from asyncinfer.errors import ScratchError
 from asyncinfer.scratch.file import ScratchFile
 
-CACHE = Path("~/.cache/asyncinfer/tmp")
+FOLDER = Path("~/.cache/asyncinfer/tmp")
 KEPT_SECONDS = 7 * 24 * 3600
 _SWEEP_SECONDS = 24 * 3600
 _PREFIX, _SUFFIX, _LOCK = "temp_inference_output_", ".jsonl", ".lock"
 
 
-def in_cache(run_hash: str) -> Path:
+def temporary_scratch(run_hash: str) -> Path:
     """The scratch file of a run without an output path.
 
     Raises:
         ScratchError: The user has no home directory.
     """
     try:
-        return CACHE.expanduser() / f"{_PREFIX}{run_hash}{_SUFFIX}"
+        return FOLDER.expanduser() / f"{_PREFIX}{run_hash}{_SUFFIX}"
     except RuntimeError as error:
-        raise ScratchError(f"{CACHE}: {error}") from None
+        raise ScratchError(f"{FOLDER}: {error}") from None
 
 
-class CacheSweeper:
+class TemporarySweeper:
     """Removes scratch files that no run has changed for a week. It does so at most once a day. Blocks."""
 
     def __init__(self) -> None:
@@ -61,4 +61,4 @@ def _is_newer(path: Path) -> bool:
         return False
 
 
-SWEEPER = CacheSweeper()
+SWEEPER = TemporarySweeper()
