@@ -83,7 +83,7 @@ class AnswerReuse:
         others: list[Row] = []
         for row, finished in zip(rows, found, strict=True):
             if finished is not None:
-                await self._saver.resumed(SavedRow(row, finished), reused="duplicate")
+                await self._saver.saved_duplicate(SavedRow(row, finished))
             elif not await self._is_duplicate(duplicates, row):
                 duplicates.add_original(row)
                 others.append(row)

@@ -61,7 +61,7 @@ class Pilot:
         self._rows, self._statuses, self._reuses_output = rows, statuses, reuses_output
         self._sent = [row for row in range(len(rows)) if row not in rows.rejected and row not in duplicates]
         self.chosen = frozenset(random.Random(_SEED).sample(self._sent, min(size, len(self._sent))))
-        self.in_output = frozenset(row for row in self.chosen if statuses.reused(row))
+        self.in_output = frozenset(row for row in self.chosen if statuses.is_in_output(row))
         self._prompts, self._answers, self._costs = list[float](), list[float](), list[float | None]()
         self._seconds: list[float] = []
         self._failures: list[tuple[int, FailureDetail]] = []
@@ -93,7 +93,7 @@ class Pilot:
     def estimate(self, pace: Pace, paid: RunCost | None) -> Estimate:
         """What the rows will take that have no answer yet."""
         statuses = self._statuses
-        again = 0 if self._reuses_output else sum(map(statuses.reused, self._sent))
+        again = 0 if self._reuses_output else sum(map(statuses.is_in_output, self._sent))
         left = again + sum(not statuses.saved(row) for row in self._sent)
         counts = Estimate(
             len(self._rows),

@@ -79,7 +79,7 @@ class PreviousOutput:
             else:
                 count += 1
                 if self._reuse:
-                    statuses.reuse(row, *span)
+                    statuses.mark_in_output(row, *span)
             if number % _EVERY == 0:
                 yield
         self._check_limit(count + others + known)
@@ -98,7 +98,7 @@ class PreviousOutput:
             )
         for number, (row, span) in enumerate(self._matches(rows)):
             if row is not None and not statuses.saved(row):
-                statuses.reuse(row, *span)
+                statuses.mark_in_output(row, *span)
             if number % _EVERY == 0:
                 yield
 
@@ -144,7 +144,7 @@ class PreviousOutput:
         """With `reuse`, let the row take its answer from the output. Returns whether there is one."""
         span = self._spans.get((row.key, row.n))
         if span is not None and self._reuse:
-            statuses.reuse(row.index, *span)
+            statuses.mark_in_output(row.index, *span)
             return True
         if span is not None:
             self._spans.clear()  # The warning is logged once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-_OPEN, _SAVED, _OUTDATED, _REUSED, _FAILED = range(5)
+_OPEN, _SAVED, _OUTDATED, _IN_OUTPUT, _FAILED = range(5)
 
 
 class RowStatusTable:
@@ -27,10 +27,10 @@ class RowStatusTable:
         self._state[row] = _OUTDATED if must_save_again else _SAVED
         self._offsets[row], self._lengths[row] = offset, length
 
-    def reuse(self, row: int, offset: int, length: int) -> None:
+    def mark_in_output(self, row: int, offset: int, length: int) -> None:
         """The row's answer is in a finished output, and must be saved to the scratch file."""
         self.save(row, offset, length)
-        self._state[row] = _REUSED
+        self._state[row] = _IN_OUTPUT
 
     def forget(self, row: int) -> None:
         """The saved answer of the row cannot be used: the row is open again."""
@@ -42,14 +42,14 @@ class RowStatusTable:
         self._state[row] = _FAILED
 
     def saved(self, row: int) -> bool:
-        return row < len(self._state) and self._state[row] in (_SAVED, _OUTDATED, _REUSED)
+        return row < len(self._state) and self._state[row] in (_SAVED, _OUTDATED, _IN_OUTPUT)
 
     def must_save_again(self, row: int) -> bool:
         """Whether the answer must be saved again."""
-        return self._state[row] in (_OUTDATED, _REUSED)
+        return self._state[row] in (_OUTDATED, _IN_OUTPUT)
 
-    def reused(self, row: int) -> bool:
-        return self._state[row] == _REUSED
+    def is_in_output(self, row: int) -> bool:
+        return self._state[row] == _IN_OUTPUT
 
     def is_fresh(self, row: int) -> bool:
         """Whether the row is saved under the id and metadata that the input has, as those in `spans` are."""
@@ -86,7 +86,7 @@ class RowStatusTable:
 
     @property
     def saved_count(self) -> int:
-        return sum(map(self._state.count, (_SAVED, _OUTDATED, _REUSED)))
+        return sum(map(self._state.count, (_SAVED, _OUTDATED, _IN_OUTPUT)))
 
     def _grow(self, row: int) -> None:
         missing = row + 1 - len(self._state)

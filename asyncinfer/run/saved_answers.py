@@ -69,7 +69,7 @@ class SavedAnswers:
         """
         offset, length = self._statuses.span(original)
         try:
-            if self._statuses.reused(original):
+            if self._statuses.is_in_output(original):
                 data = self._previous.read(offset, length) if self._previous is not None else b""
             else:
                 data = self._scratch.read(offset, length)
@@ -80,7 +80,7 @@ class SavedAnswers:
 
     def _answered(self, row: Row) -> Conversation:
         span = self._statuses.span(row.index)
-        if self._statuses.reused(row.index):
+        if self._statuses.is_in_output(row.index):
             return _with_answer(row, self._reused(row, *span))
         saved = Conversation.from_json(self._scratch.read(*span))
         _answer(saved)

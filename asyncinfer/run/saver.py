@@ -120,16 +120,24 @@ class ResultSaver:
             completion = with_own_objects(completion)
         await self._save(row, completion, _answer(row, completion, reused="duplicate"))
 
-    async def resumed(self, saved: SavedRow, reused: Reused | None = None) -> None:
-        """The answer to the row is saved. It is saved again if the saved line has another row's key, an old id or old
-        metadata, or is in the output.
-
-        Args:
-            reused: Where the answer comes from if it was not requested for this row.
-        """
+    async def saved_duplicate(self, saved: SavedRow) -> None:
+        """The row gets the saved answer of its original."""
         row, finished = saved
-        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished), reused=reused)
-        if self.writer is None or (reused is None and not self._statuses.must_save_again(row.index)):
+        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished), reused="duplicate")
+        await self._save_again(row, finished, answer)
+
+    async def resumed(self, saved: SavedRow) -> None:
+        """The answer to the row is saved. It is saved again if the saved line has another row's key, an old id or old
+        metadata, or is in the output."""
+        row, finished = saved
+        answer = _Answer(row.index, None, None, finished, finish_reason_of(finished))
+        if self.writer is not None and self._statuses.must_save_again(row.index):
+            await self._save_again(row, finished, answer)
+        else:
+            self._done(answer)
+
+    async def _save_again(self, row: Row, finished: Conversation, answer: _Answer) -> None:
+        if self.writer is None:
             self._done(answer)
             return
         try:
