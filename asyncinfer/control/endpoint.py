@@ -17,7 +17,7 @@ from asyncinfer.control.decisions import Decision, DecisionLog
 from asyncinfer.control.pacer import Mode
 from asyncinfer.control.permit import AttemptResult, Permit
 from asyncinfer.control.permit_source import PermitSource, Standstill
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, RateLimits
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand, RateLimits
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.usage import Usage
@@ -87,31 +87,31 @@ class Endpoint(PermitSource):
         return self._aimd.permits
 
     def start(
-        self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
+        self, now: float, demand: Demand = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
     ) -> Permit | float:
         if self._adaptive is not None:
             self._adaptive.update(now)
         if held[0] >= self._aimd.permits:
             return self.next_update(now)
-        wait = self.wait(now, cost)
-        return self.begin(now, cost) if wait == 0.0 or (force and wait == math.inf) else wait
+        wait = self.wait(now, demand)
+        return self.begin(now, demand) if wait == 0.0 or (force and wait == math.inf) else wait
 
-    def wait(self, now: float, cost: Cost = ONE_REQUEST) -> float:
-        """Seconds until an attempt of `cost` may start; 0 for now, infinite if that depends on the next answer."""
+    def wait(self, now: float, demand: Demand = ONE_REQUEST) -> float:
+        """Seconds until an attempt of `demand` may start; 0 for now, infinite if that depends on the next answer."""
         wait = self._delayed_until - now
         if self.availability.is_spacing:
             wait = max(wait, self.availability.wait(now))
         if self._limits.active:
-            wait = max(wait, self._limits.wait(now, cost))
+            wait = max(wait, self._limits.wait(now, demand))
         if self._pacer is not None:
             wait = max(wait, self._pacer.wait(now))
         return wait if wait > _NO_TIME else 0.0
 
-    def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
+    def standstill(self, now: float, demand: Demand = ONE_REQUEST) -> Standstill | None:
         waits = [
             Standstill("the endpoint asked to wait", self._delayed_until - now),
             Standstill(f"the endpoint fails every row ({self.availability.last_error})", self.availability.wait(now)),
-            Standstill("a rate limit is used up", self._limits.wait(now, cost) if self._limits.active else 0.0),
+            Standstill("a rate limit is used up", self._limits.wait(now, demand) if self._limits.active else 0.0),
             self._pacer_wait(now),
         ]
         longest = max(waits, key=lambda wait: wait.seconds)
@@ -135,10 +135,10 @@ class Endpoint(PermitSource):
 
     # What happens to attempts
 
-    def begin(self, now: float, cost: Cost = ONE_REQUEST) -> Permit:
+    def begin(self, now: float, demand: Demand = ONE_REQUEST) -> Permit:
         """An attempt starts."""
         self.availability.started(now)
-        reservation = self._limits.reserve(now, cost) if self._limits.active else None
+        reservation = self._limits.reserve(now, demand) if self._limits.active else None
         if self._adaptive is None:
             return Permit(now, reservation=reservation)
         return self._adaptive.started(now, reservation)

@@ -11,7 +11,7 @@ from asyncinfer.control.decisions import DecisionLog
 from asyncinfer.control.member import EndpointRole, Member
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Alternative, PermitSource, Standstill
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
 from asyncinfer.errors import RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.usage import Usage
@@ -47,7 +47,7 @@ class EndpointGroup(PermitSource):
         return max(1, sum(working))
 
     def start(
-        self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (), *, force: bool = False
+        self, now: float, demand: Demand = ONE_REQUEST, held: Sequence[int] = (), *, force: bool = False
     ) -> Permit | float:
         self.update(now)
         is_spaced = self._is_any_left()
@@ -60,21 +60,21 @@ class EndpointGroup(PermitSource):
             if in_use >= member.endpoint.permits() and not is_aside:
                 shortest = min(shortest, member.endpoint.next_update(now))
                 continue
-            wait = member.wait(now, cost) if is_spaced else member.endpoint.wait(now, cost)
+            wait = member.wait(now, demand) if is_spaced else member.endpoint.wait(now, demand)
             if wait > 0.0:
                 shortest = min(shortest, wait)
                 blocked = member if wait == math.inf else blocked
             elif is_aside or member.endpoint.is_closed:
-                return member.begin(now, cost)  # A probe shows soonest that it works again.
+                return member.begin(now, demand)  # A probe shows soonest that it works again.
             elif (of_member := (member.aside.is_in_doubt, member.load(in_use), member.last_started)) < rank:
                 chosen, rank = member, of_member
         if chosen is None and force and shortest == math.inf:
             chosen = blocked
-        return chosen.begin(now, cost) if chosen is not None else shortest
+        return chosen.begin(now, demand) if chosen is not None else shortest
 
-    def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
+    def standstill(self, now: float, demand: Demand = ONE_REQUEST) -> Standstill | None:
         is_spaced = self._is_any_left()
-        stops = [member.standstill(now, cost, is_spaced=is_spaced) for member in self._candidates()]
+        stops = [member.standstill(now, demand, is_spaced=is_spaced) for member in self._candidates()]
         waiting = [stop for stop in stops if stop is not None]
         return min(waiting, key=lambda stop: stop.seconds) if len(waiting) == len(stops) else None
 

@@ -13,7 +13,7 @@ from asyncinfer.control.decisions import Decision, DecisionLog
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Standstill
-from asyncinfer.control.rate_limits import Cost
+from asyncinfer.control.rate_limits import Demand
 from asyncinfer.errors import RequestError
 from asyncinfer.types.usage import Usage
 
@@ -66,11 +66,11 @@ class Member:
         """The share of its permits that are in use after another attempt, in proportion to its weight."""
         return (held + 1) / (self.endpoint.permits() * self.role.weight)
 
-    def wait(self, now: float, cost: Cost) -> float:
+    def wait(self, now: float, demand: Demand) -> float:
         """Seconds until its controller allows an attempt; infinite if that depends on the next answer."""
-        return max(self.aside.wait(now), self.endpoint.wait(now, cost))
+        return max(self.aside.wait(now), self.endpoint.wait(now, demand))
 
-    def standstill(self, now: float, cost: Cost, *, is_spaced: bool) -> Standstill | None:
+    def standstill(self, now: float, demand: Demand, *, is_spaced: bool) -> Standstill | None:
         """Why its next attempt waits, and for how many seconds; None if it does not wait.
 
         Args:
@@ -79,7 +79,7 @@ class Member:
         probe = self.aside.wait(now) if is_spaced else 0.0
         if probe > 0.0:
             return Standstill(f"{self.role.name}: {self.aside.reason}", probe)
-        stop = self.endpoint.standstill(now, cost)
+        stop = self.endpoint.standstill(now, demand)
         return None if stop is None else Standstill(f"{self.role.name}: {stop.reason}", stop.seconds)
 
     def out_for(self, now: float) -> float:
@@ -89,11 +89,11 @@ class Member:
 
     # What happens to attempts
 
-    def begin(self, now: float, cost: Cost) -> Permit:
+    def begin(self, now: float, demand: Demand) -> Permit:
         """An attempt starts."""
         self.last_started = now
         self.aside.started(now)
-        permit = self.endpoint.begin(now, cost)
+        permit = self.endpoint.begin(now, demand)
         permit.endpoint = self.number
         return permit
 

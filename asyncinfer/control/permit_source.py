@@ -10,7 +10,7 @@ from typing import NamedTuple
 from asyncinfer.control.availability import Health
 from asyncinfer.control.decisions import DecisionLog
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
 from asyncinfer.errors import RequestError
 from asyncinfer.types.limits import LimitObservation
 from asyncinfer.types.usage import Usage
@@ -67,9 +67,9 @@ class PermitSource(ABC):
 
     @abstractmethod
     def start(
-        self, now: float, cost: Cost = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
+        self, now: float, demand: Demand = ONE_REQUEST, held: Sequence[int] = (0,), *, force: bool = False
     ) -> Permit | float:
-        """Do what is due at this time. Then start an attempt of `cost` if one may start.
+        """Do what is due at this time. Then start an attempt of `demand` if one may start.
 
         Args:
             held: How many permits the caller's event loop holds, for each endpoint.
@@ -80,7 +80,7 @@ class PermitSource(ABC):
         """
 
     @abstractmethod
-    def standstill(self, now: float, cost: Cost = ONE_REQUEST) -> Standstill | None:
+    def standstill(self, now: float, demand: Demand = ONE_REQUEST) -> Standstill | None:
         """Why the next attempt waits, and for how many seconds; None if it does not wait."""
 
     # What happens to attempts

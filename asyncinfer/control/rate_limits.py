@@ -35,7 +35,7 @@ _UNKNOWN_ANSWER = 1024
 _MOST_TOKENS = 10**9
 
 
-class Cost(NamedTuple):
+class Demand(NamedTuple):
     """What a request takes from each limit: one request, and tokens."""
 
     requests: int = 1
@@ -43,18 +43,18 @@ class Cost(NamedTuple):
     output_tokens: int = 0
 
 
-ONE_REQUEST = Cost()
-"""The cost of a request whose tokens do not matter."""
+ONE_REQUEST = Demand()
+"""The demand of a request whose tokens do not matter."""
 
 
-def estimate(conversation: Conversation, generation: GenerationParams) -> Cost:
+def estimated_demand(conversation: Conversation, generation: GenerationParams) -> Demand:
     """Estimate what a request will take. The answer counts with its largest length."""
     messages = conversation.messages
     characters = sum(len(message.compute_flattened_text_content()) for message in messages)
     images = sum(len(m.image_content_items) for m in messages if not isinstance(m.content, str))
     tools = sum(len(tool.model_dump_json(exclude_none=True)) for tool in conversation.tools or ())
     tokens = (characters + tools) // _CHARACTERS_PER_TOKEN + _TOKENS_PER_MESSAGE * len(messages)
-    return Cost(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens or _UNKNOWN_ANSWER)
+    return Demand(1, tokens + _TOKENS_PER_IMAGE * images, generation.max_new_tokens or _UNKNOWN_ANSWER)
 
 
 @dataclass(slots=True)
@@ -155,11 +155,11 @@ class Reservation(NamedTuple):
     """What a request in flight has reserved.
 
     Args:
-        cost: The reserved units.
+        demand: The reserved units.
         taken: `ObservedLimit.taken` of each observed limit when the request started, this request included.
     """
 
-    cost: Cost
+    demand: Demand
     taken: dict[str, int]
 
 
@@ -193,43 +193,43 @@ class RateLimits:
             return self._input is not None or self._output is not None
         return bool(self._observed) and self._observed.keys() != {"requests"}
 
-    def wait(self, now: float, cost: Cost) -> float:
-        """Seconds until a request of `cost` may start; infinite if that depends on requests in flight."""
+    def wait(self, now: float, demand: Demand) -> float:
+        """Seconds until a request of `demand` may start; infinite if that depends on requests in flight."""
         if self._is_configured:
-            cost = self._expected(cost)
+            demand = self._expected(demand)
             return max(
-                self._requests.wait(now, cost.requests) if self._requests else 0.0,
-                self._input.wait(now, cost.input_tokens) if self._input else 0.0,
-                self._output.wait(now, cost.output_tokens) if self._output else 0.0,
+                self._requests.wait(now, demand.requests) if self._requests else 0.0,
+                self._input.wait(now, demand.input_tokens) if self._input else 0.0,
+                self._output.wait(now, demand.output_tokens) if self._output else 0.0,
             )
         for name in [name for name, limit in self._observed.items() if limit.is_expired(now)]:
             del self._observed[name]
-        return max((limit.wait(now, _amount(name, cost)) for name, limit in self._observed.items()), default=0.0)
+        return max((limit.wait(now, _amount(name, demand)) for name, limit in self._observed.items()), default=0.0)
 
-    def reserve(self, now: float, cost: Cost) -> Reservation:
-        """A request of `cost` starts."""
-        cost = self._expected(cost)
+    def reserve(self, now: float, demand: Demand) -> Reservation:
+        """A request of `demand` starts."""
+        demand = self._expected(demand)
         if self._requests:
-            self._requests.settle(0, now, cost.requests)
+            self._requests.settle(0, now, demand.requests)
         if self._input:
-            self._input.reserve(cost.input_tokens)
+            self._input.reserve(demand.input_tokens)
         if self._output:
-            self._output.reserve(cost.output_tokens)
+            self._output.reserve(demand.output_tokens)
         if not self._observed:
-            return Reservation(cost, _NOTHING_TAKEN)
+            return Reservation(demand, _NOTHING_TAKEN)
         for name, limit in self._observed.items():
-            limit.take(now, _amount(name, cost))
-        return Reservation(cost, {name: limit.taken for name, limit in self._observed.items()})
+            limit.take(now, _amount(name, demand))
+        return Reservation(demand, {name: limit.taken for name, limit in self._observed.items()})
 
     def settle(self, reservation: Reservation, now: float, spent: Usage | None) -> None:
         """The request has ended. `spent`: the tokens that it used; None if unknown, so that the reservation counts."""
-        cost = reservation.cost
-        prompt = cost.input_tokens if spent is None else _bounded(spent.prompt_tokens, cost.input_tokens)
-        answer = cost.output_tokens if spent is None else _bounded(spent.completion_tokens, cost.output_tokens)
+        demand = reservation.demand
+        prompt = demand.input_tokens if spent is None else _bounded(spent.prompt_tokens, demand.input_tokens)
+        answer = demand.output_tokens if spent is None else _bounded(spent.completion_tokens, demand.output_tokens)
         if self._input:
-            self._input.settle(cost.input_tokens, now, prompt)
+            self._input.settle(demand.input_tokens, now, prompt)
         if self._output:
-            self._output.settle(cost.output_tokens, now, answer)
+            self._output.settle(demand.output_tokens, now, answer)
         if spent is not None and answer:
             self._answers += 1
             self._longest = max(answer, self._longest * _FADING)
@@ -245,11 +245,11 @@ class RateLimits:
             limit = self._observed.setdefault(name, ObservedLimit())
             limit.observe(observation, now, sent, taken.get(name, limit.taken))
 
-    def _expected(self, cost: Cost) -> Cost:
-        """`cost`, with the length of the longest recent answer if enough answers are known."""
-        if self._answers < _ENOUGH_ANSWERS or cost.output_tokens <= self._longest:
-            return cost
-        return cost._replace(output_tokens=math.ceil(self._longest))
+    def _expected(self, demand: Demand) -> Demand:
+        """`demand`, with the length of the longest recent answer if enough answers are known."""
+        if self._answers < _ENOUGH_ANSWERS or demand.output_tokens <= self._longest:
+            return demand
+        return demand._replace(output_tokens=math.ceil(self._longest))
 
 
 def _window(limit: int | None) -> SlidingWindow | None:
@@ -261,5 +261,5 @@ def _bounded(tokens: object, reserved: int) -> int:
     return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else reserved
 
 
-def _amount(name: str, cost: Cost) -> int:
-    return cost.input_tokens + cost.output_tokens if name == "tokens" else getattr(cost, name)
+def _amount(name: str, demand: Demand) -> int:
+    return demand.input_tokens + demand.output_tokens if name == "tokens" else getattr(demand, name)

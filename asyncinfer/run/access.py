@@ -9,7 +9,7 @@ from asyncinfer.aio.clock import Clock
 from asyncinfer.config import GenerationParams
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import Alternative
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost, estimate
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand, estimated_demand
 from asyncinfer.control.retry import Retry, RetryPolicy
 from asyncinfer.control.run_end import FailurePattern, RunEnd
 from asyncinfer.errors import RequestError
@@ -70,12 +70,12 @@ class EngineAccess:
         check = self.of(conversation).check
         return conversation if check is None else check.restored(conversation)
 
-    def cost(self, conversation: Callable[[], Conversation]) -> Cost:
+    def demand(self, conversation: Callable[[], Conversation]) -> Demand:
         """The limits that an attempt uses. The conversation is needed only if tokens are limited."""
         if not self.semaphore.counts_tokens:
             return ONE_REQUEST
         asked = conversation()
-        return estimate(asked, self.generation_of(asked))
+        return estimated_demand(asked, self.generation_of(asked))
 
     def generation_of(self, conversation: Conversation) -> GenerationParams:
         """The generation parameters in effect for a conversation, which may have some of its own."""

@@ -11,7 +11,7 @@ import anyio
 
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
 from asyncinfer.control.run_end import RunEnd, duration
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.access import EngineAccess
@@ -128,19 +128,19 @@ class OnlineExecutor:
         """
         if self._dead is not None:
             return None
-        permit = self._semaphore.acquire_nowait(self._cost())
+        permit = self._semaphore.acquire_nowait(self._demand())
         if permit is not None:
             return permit
         with anyio.CancelScope() as self._admission:
-            permit = await self._semaphore.acquire(self._cost, owner=self)
+            permit = await self._semaphore.acquire(self._demand, owner=self)
         if permit is not None and (self._dead is not None or self._waiting is None):  # Both may have changed meanwhile.
             self._semaphore.release(permit)
             return None
         return permit
 
-    def _cost(self) -> Cost:
+    def _demand(self) -> Demand:
         """What the row that waits will take of the endpoint's limits."""
-        return self._access.cost(self._waiting.row.conversation) if self._waiting is not None else ONE_REQUEST
+        return self._access.demand(self._waiting.row.conversation) if self._waiting is not None else ONE_REQUEST
 
     def _more(self) -> Job | None:
         """A job for a worker that has just finished one, if it can start at once."""
@@ -150,7 +150,7 @@ class OnlineExecutor:
         queued = waiting if waiting is not None else self._queue.next_nowait()
         if queued is None:
             return None
-        permit = self._semaphore.acquire_nowait(self._access.cost(queued.row.conversation), owner=self)
+        permit = self._semaphore.acquire_nowait(self._access.demand(queued.row.conversation), owner=self)
         if permit is None:
             if waiting is None:
                 self._queue.put_back(queued)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from asyncinfer.aio.clock import Clock
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.permit_source import PermitSource
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
 from asyncinfer.errors import RequestError
 from asyncinfer.run.endpoint_view import EndpointView
 from asyncinfer.types.usage import Usage
@@ -51,18 +51,18 @@ class AdaptiveSemaphore(EndpointView):
         """How many calls wait for a permit."""
         return len(self._queue)
 
-    def acquire_nowait(self, cost: Cost = ONE_REQUEST, owner: object = None) -> Permit | None:
+    def acquire_nowait(self, demand: Demand = ONE_REQUEST, owner: object = None) -> Permit | None:
         """A permit, if one is free and the queue is empty or holds only the call of `owner`. Otherwise None."""
         queue = self._queue
         if queue and (owner is None or len(queue) > 1 or queue[0].owner is not owner):
             return None
-        return self._take(cost)[0]
+        return self._take(demand)[0]
 
-    async def acquire(self, cost: Callable[[], Cost] = lambda: ONE_REQUEST, owner: object = None) -> Permit:
+    async def acquire(self, demand: Callable[[], Demand] = lambda: ONE_REQUEST, owner: object = None) -> Permit:
         """Wait for a permit. Permits are granted in the order of the calls. A cancelled call takes none."""
-        if (permit := self.acquire_nowait(cost())) is not None:
+        if (permit := self.acquire_nowait(demand())) is not None:
             return permit
-        turn = _Turn(cost, owner, self._clock.now())
+        turn = _Turn(demand, owner, self._clock.now())
         self._queue.append(turn)
         try:
             self._grant()
@@ -131,7 +131,7 @@ class AdaptiveSemaphore(EndpointView):
             turn = queue[0]
             if not turn.permit.done():
                 try:
-                    permit, wait = self._take(turn.cost(), turn.began + _PATIENCE - self._clock.now())
+                    permit, wait = self._take(turn.demand(), turn.began + _PATIENCE - self._clock.now())
                 except Exception as error:  # The row cannot be read, for example.
                     turn.permit.set_exception(error)
                 else:
@@ -157,7 +157,7 @@ class AdaptiveSemaphore(EndpointView):
         self._alarm = None
         self._grant()
 
-    def _take(self, cost: Cost, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
+    def _take(self, demand: Demand, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
         """A permit, or the seconds until there may be one: infinite if that depends on attempts in flight.
 
         Args:
@@ -168,7 +168,7 @@ class AdaptiveSemaphore(EndpointView):
         while resting and resting[0][0] <= now:
             self._held[resting.popleft()[1]] -= 1
         with self._lock:
-            started = self._endpoint.start(now, cost, self._held, force=patience <= 0.0 and not self.in_use)
+            started = self._endpoint.start(now, demand, self._held, force=patience <= 0.0 and not self.in_use)
             if isinstance(started, Permit):
                 self.in_use += 1
                 self._held[started.endpoint] += 1
@@ -183,8 +183,8 @@ class AdaptiveSemaphore(EndpointView):
 class _Turn:
     """A place in the queue. `permit` is set when it is granted."""
 
-    __slots__ = ("began", "cost", "owner", "permit")
+    __slots__ = ("began", "demand", "owner", "permit")
 
-    def __init__(self, cost: Callable[[], Cost], owner: object, began: float) -> None:
-        self.cost, self.owner, self.began = cost, owner, began
+    def __init__(self, demand: Callable[[], Demand], owner: object, began: float) -> None:
+        self.demand, self.owner, self.began = demand, owner, began
         self.permit: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()

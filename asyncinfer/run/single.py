@@ -13,7 +13,7 @@ from asyncinfer.aio.clock import wait_until
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.control.moves import Moves
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import Cost
+from asyncinfer.control.rate_limits import Demand
 from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
@@ -174,11 +174,11 @@ async def _with_retries(
     semaphore, clock, pricing = access.semaphore, access.clock, access.pricing
     if pricing is not None and not pricing.is_loaded:
         await DISK.run(pricing.load)
-    cost = access.cost(lambda: conversation)
+    demand = access.demand(lambda: conversation)
     pattern: FailurePattern | None = None
     began = clock.now()
     while True:
-        permit = semaphore.acquire_nowait(cost) or await _acquire(access, cost)
+        permit = semaphore.acquire_nowait(demand) or await _acquire(access, demand)
         try:
             return await attempt(permit)
         except RequestError as error:
@@ -198,7 +198,7 @@ async def _with_retries(
         await wait_until(anyio.Event(), clock, clock.now() + retry.after)
 
 
-async def _acquire(access: EngineAccess, cost: Cost) -> Permit:
+async def _acquire(access: EngineAccess, demand: Demand) -> Permit:
     """Wait for a permit. A long wait is logged once, with the reason."""
     semaphore = access.semaphore
 
@@ -209,6 +209,6 @@ async def _acquire(access: EngineAccess, cost: Cost) -> Permit:
 
     call_off = access.clock.call_later(_LONG_WAIT, warn)
     try:
-        return await semaphore.acquire(lambda: cost)
+        return await semaphore.acquire(lambda: demand)
     finally:
         call_off()

@@ -12,7 +12,7 @@ from asyncinfer import InferenceErrorType, RemoteParams, RequestError, Usage
 from asyncinfer.control.aimd import Phase
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import Cost
+from asyncinfer.control.rate_limits import Demand
 from asyncinfer.types.limits import LimitObservation
 from tests.control.errors import connection_lost, fault, quota
 from tests.fakes import refusal, rejection, timeout
@@ -166,8 +166,8 @@ class TestStandstill:
 
     def test_standstill_until_an_answer_is_infinite(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
-        endpoint.begin(0.0, Cost(1, 10, 90))
-        stop = endpoint.standstill(0.0, Cost(1, 10, 90))
+        endpoint.begin(0.0, Demand(1, 10, 90))
+        stop = endpoint.standstill(0.0, Demand(1, 10, 90))
         assert stop is not None
         assert stop.seconds == math.inf
         assert "rate limit" in stop.reason
@@ -192,28 +192,28 @@ class TestRateLimits:
     def test_reserved_tokens_delay_attempts_until_the_usage_is_known(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, output_tokens_per_minute=100))
         assert endpoint.counts_tokens
-        first = endpoint.begin(0.0, Cost(1, 10, 90))
-        assert endpoint.wait(0.0, Cost(1, 10, 90)) == math.inf
+        first = endpoint.begin(0.0, Demand(1, 10, 90))
+        assert endpoint.wait(0.0, Demand(1, 10, 90)) == math.inf
         endpoint.answered(first, 1.0, Usage(10, 5, 15))
-        assert endpoint.wait(1.0, Cost(1, 10, 90)) == 0.0
+        assert endpoint.wait(1.0, Demand(1, 10, 90)) == 0.0
 
     def test_a_refused_attempt_uses_no_tokens(self) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, input_tokens_per_minute=100, use_adaptive_concurrency=False))
-        endpoint.failed(endpoint.begin(0.0, Cost(1, 90, 0)), 1.0, refusal(), in_flight=1)
-        assert endpoint.wait(1.0, Cost(1, 100, 0)) == 0.0
+        endpoint.failed(endpoint.begin(0.0, Demand(1, 90, 0)), 1.0, refusal(), in_flight=1)
+        assert endpoint.wait(1.0, Demand(1, 100, 0)) == 0.0
 
     @pytest.mark.parametrize("error", [fault(500), timeout(), None], ids=["500", "timeout", "cancelled"])
     def test_an_attempt_of_unknown_usage_keeps_its_reservation(self, error: RequestError | None) -> None:
         endpoint = Endpoint(9, RemoteParams(num_workers=9, input_tokens_per_minute=100))
-        endpoint.failed(endpoint.begin(0.0, Cost(1, 90, 0)), 1.0, error, in_flight=1)
-        assert endpoint.wait(1.0, Cost(1, 10, 0)) == 0.0
-        assert endpoint.wait(1.0, Cost(1, 11, 0)) == 60.0
+        endpoint.failed(endpoint.begin(0.0, Demand(1, 90, 0)), 1.0, error, in_flight=1)
+        assert endpoint.wait(1.0, Demand(1, 10, 0)) == 0.0
+        assert endpoint.wait(1.0, Demand(1, 11, 0)) == 60.0
 
     def test_limits_are_observed_in_responses(self, endpoint: Endpoint) -> None:
         assert not endpoint.counts_tokens
         endpoint.observe_limits(endpoint.begin(0.0), {"tokens": LimitObservation(6000, 0, 60.0)}, 0.0)
         assert endpoint.counts_tokens
-        assert endpoint.wait(0.0, Cost(1, 100, 100)) == pytest.approx(2.0)
+        assert endpoint.wait(0.0, Demand(1, 100, 100)) == pytest.approx(2.0)
 
     def test_a_limit_that_was_observed_once_expires(self, endpoint: Endpoint) -> None:
         endpoint.observe_limits(endpoint.begin(0.0), {"requests": LimitObservation(10, 0, 60.0)}, 0.0)

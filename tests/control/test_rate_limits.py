@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer import Conversation, GenerationParams, RemoteParams, Usage
-from asyncinfer.control.rate_limits import Cost, ObservedLimit, RateLimits, SlidingWindow, estimate
+from asyncinfer.control.rate_limits import Demand, ObservedLimit, RateLimits, SlidingWindow, estimated_demand
 from asyncinfer.types.limits import LimitObservation
 from tests.fakes import question
 
@@ -80,39 +80,39 @@ class TestConfiguredLimits:
         """Three requests per minute: the fourth waits until the first started a minute ago."""
         limit = limits(requests_per_minute=3)
         for at in (0.0, 1.0, 2.0):
-            assert limit.wait(at, Cost()) == 0.0
-            limit.reserve(at, Cost())
-        assert limit.wait(3.0, Cost()) == 57.0
+            assert limit.wait(at, Demand()) == 0.0
+            limit.reserve(at, Demand())
+        assert limit.wait(3.0, Demand()) == 57.0
 
     def test_usage_replaces_the_reserved_tokens(self) -> None:
         limit = limits(input_tokens_per_minute=100, output_tokens_per_minute=100)
-        reservation = limit.reserve(0.0, Cost(1, 60, 90))
-        assert limit.wait(0.0, Cost(1, 60, 10)) == math.inf
+        reservation = limit.reserve(0.0, Demand(1, 60, 90))
+        assert limit.wait(0.0, Demand(1, 60, 10)) == math.inf
         limit.settle(reservation, 5.0, Usage(20, 30, 50))
-        assert limit.wait(5.0, Cost(1, 80, 70)) == 0.0
-        assert limit.wait(5.0, Cost(1, 81, 70)) == 60.0
-        assert limit.wait(5.0, Cost(1, 80, 71)) == 60.0
+        assert limit.wait(5.0, Demand(1, 80, 70)) == 0.0
+        assert limit.wait(5.0, Demand(1, 81, 70)) == 60.0
+        assert limit.wait(5.0, Demand(1, 80, 71)) == 60.0
 
     def test_reservations_follow_the_length_of_recent_answers(self) -> None:
         """With `max_new_tokens` of 1000 but answers of ten tokens, a thousand tokens allow more than one request."""
         limit = limits(output_tokens_per_minute=1000)
         for i in range(20):
-            limit.settle(limit.reserve(100.0 * i, Cost(1, 0, 1000)), 100.0 * i, Usage(0, 10, 10))
+            limit.settle(limit.reserve(100.0 * i, Demand(1, 0, 1000)), 100.0 * i, Usage(0, 10, 10))
         for _ in range(90):
-            assert limit.wait(2000.0, Cost(1, 0, 1000)) == 0.0
-            limit.reserve(2000.0, Cost(1, 0, 1000))
+            assert limit.wait(2000.0, Demand(1, 0, 1000)) == 0.0
+            limit.reserve(2000.0, Demand(1, 0, 1000))
 
     def test_a_long_answer_is_forgotten_in_time(self) -> None:
         limit = limits(output_tokens_per_minute=1000)
         for i, tokens in enumerate([1000] + [10] * 500):
-            limit.settle(limit.reserve(100.0 * i, Cost(1, 0, 1000)), 100.0 * i, Usage(0, tokens, tokens))
-        limit.reserve(1e6, Cost(1, 0, 1000))
-        assert limit.wait(1e6, Cost(1, 0, 1000)) == 0.0
+            limit.settle(limit.reserve(100.0 * i, Demand(1, 0, 1000)), 100.0 * i, Usage(0, tokens, tokens))
+        limit.reserve(1e6, Demand(1, 0, 1000))
+        assert limit.wait(1e6, Demand(1, 0, 1000)) == 0.0
 
     def test_configured_limits_take_precedence_over_headers(self) -> None:
         limit = limits(requests_per_minute=1)
         limit.observe({"requests": LimitObservation(1000, 0, 60.0)}, 0.0, 0.0, None)
-        assert limit.wait(0.0, Cost()) == 0.0
+        assert limit.wait(0.0, Demand()) == 0.0
 
     def test_tokens_are_counted_only_with_limits_on_tokens(self) -> None:
         assert not limits().active
@@ -181,8 +181,8 @@ class TestObservedLimits:
         limit.observe({"tokens": LimitObservation(600, 100, 60.0)}, 0.0, 0.0, None)
         assert limit.active
         assert limit.counts_tokens
-        assert limit.wait(0.0, Cost(1, 60, 40)) == 0.0
-        assert limit.wait(0.0, Cost(1, 60, 90)) == pytest.approx(6.0, rel=0.01)
+        assert limit.wait(0.0, Demand(1, 60, 40)) == 0.0
+        assert limit.wait(0.0, Demand(1, 60, 90)) == pytest.approx(6.0, rel=0.01)
 
     def test_a_limit_on_requests_needs_no_estimate_of_tokens(self) -> None:
         limit = limits()
@@ -193,29 +193,29 @@ class TestObservedLimits:
     def test_an_expired_limit_is_no_longer_active(self) -> None:
         limit = limits()
         limit.observe({"tokens": LimitObservation(600, 0, 60.0)}, 0.0, 0.0, None)
-        assert limit.wait(121.0, Cost(1, 10, 10)) == 0.0
+        assert limit.wait(121.0, Demand(1, 10, 10)) == 0.0
         assert not limit.active
         assert not limit.counts_tokens
 
     @given(
         remaining=st.integers(0, 99),
         reset=st.floats(0, 120),
-        costs=st.lists(st.integers(1, 100), min_size=1, max_size=30),
+        amounts=st.lists(st.integers(1, 100), min_size=1, max_size=30),
     )
     def test_no_more_is_spent_than_the_bucket_holds_while_responses_show_it(
-        self, remaining: int, reset: float, costs: list[int]
+        self, remaining: int, reset: float, amounts: list[int]
     ) -> None:
         limit, now = limits(), 0.0
         limit.observe({"input_tokens": LimitObservation(100, remaining, reset)}, 0.0, 0.0, None)
         expires = max(2 * reset, 60.0)
         spent = 0
-        for amount in costs:
-            wait = limit.wait(now, Cost(1, amount))
+        for amount in amounts:
+            wait = limit.wait(now, Demand(1, amount))
             assert 0.0 <= wait < math.inf
             now += wait
             if now >= expires - 1e-6:
                 return
-            limit.reserve(now, Cost(1, amount))
+            limit.reserve(now, Demand(1, amount))
             spent += amount
             filled = (100 - remaining) / max(reset, 0.001) * now
             assert spent <= remaining + filled + 1e-6 * (1 + filled)
@@ -231,10 +231,10 @@ class TestObservedLimits:
         limit = limits()
         limit.observe({"tokens": seen, "requests": seen}, 0.0, 0.0, None)
         for tokens in taken:
-            limit.reserve(1.0, Cost(1, tokens, tokens))
-        cost = Cost(1, amount)
-        assert 0.0 <= limit.wait(1.0, cost) <= 600.0
-        assert limit.wait(600.0, cost) == 0.0
+            limit.reserve(1.0, Demand(1, tokens, tokens))
+        demand = Demand(1, amount)
+        assert 0.0 <= limit.wait(1.0, demand) <= 600.0
+        assert limit.wait(600.0, demand) == 0.0
 
 
 class TestSettling:
@@ -245,30 +245,30 @@ class TestSettling:
         object.__setattr__(usage, "prompt_tokens", tokens)
         object.__setattr__(usage, "completion_tokens", tokens)
         for i in range(30):
-            limit.settle(limit.reserve(100.0 * i, Cost(1, 10, 10)), 100.0 * i, usage)
-        assert limit.wait(100.0 * 31, Cost(1, 100, 100)) == 0.0, "a minute later all units are free again"
+            limit.settle(limit.reserve(100.0 * i, Demand(1, 10, 10)), 100.0 * i, usage)
+        assert limit.wait(100.0 * 31, Demand(1, 100, 100)) == 0.0, "a minute later all units are free again"
 
     @pytest.mark.parametrize("tokens", [-5, True, None, 10**12])
     def test_invalid_number_of_tokens_counts_as_the_reserved_tokens(self, tokens: object) -> None:
         limit = limits(input_tokens_per_minute=100)
         usage = Usage(0, 0, 0)
         object.__setattr__(usage, "prompt_tokens", tokens)
-        limit.settle(limit.reserve(0.0, Cost(1, 90)), 0.0, usage)
-        assert limit.wait(0.0, Cost(1, 10)) == 0.0
-        assert limit.wait(0.0, Cost(1, 11)) == 60.0
+        limit.settle(limit.reserve(0.0, Demand(1, 90)), 0.0, usage)
+        assert limit.wait(0.0, Demand(1, 10)) == 0.0
+        assert limit.wait(0.0, Demand(1, 11)) == 60.0
 
 
 class TestEstimates:
     def test_an_estimate_takes_the_length_of_the_prompt_and_the_longest_answer(self) -> None:
-        assert estimate(question("x" * 400), GenerationParams(max_new_tokens=50)) == Cost(1, 104, 50)
+        assert estimated_demand(question("x" * 400), GenerationParams(max_new_tokens=50)) == Demand(1, 104, 50)
 
     def test_an_estimate_counts_images_and_tools(self) -> None:
-        words = estimate(question("What is this?"), GenerationParams())
+        words = estimated_demand(question("What is this?"), GenerationParams())
         image = {"type": "image_url", "content": "https://example.org/cat.png"}
         seen = Conversation.from_dict(
             {"messages": [{"role": "user", "content": [{"type": "text", "content": "What is this?"}, image]}]}
         )
-        assert estimate(seen, GenerationParams()).input_tokens >= words.input_tokens + 1000
+        assert estimated_demand(seen, GenerationParams()).input_tokens >= words.input_tokens + 1000
         tool = {"type": "function", "function": {"name": "f", "description": "d" * 400, "parameters": {}}}
         able = question("What is this?", tools=[tool])
-        assert estimate(able, GenerationParams()).input_tokens >= words.input_tokens + 100
+        assert estimated_demand(able, GenerationParams()).input_tokens >= words.input_tokens + 100

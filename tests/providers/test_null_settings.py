@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asyncinfer import GenerationParams, InferenceConfig, ModelParams
-from asyncinfer.control.rate_limits import estimate
+from asyncinfer.control.rate_limits import estimated_demand
 from asyncinfer.dialects.base import EncoderSettings
 from asyncinfer.engines.local.answer import answer_limit
 from asyncinfer.engines.local.temperature import effective_temperature
@@ -57,7 +57,7 @@ def test_local_models_use_the_whole_context_and_temperature_1() -> None:
 
 
 def test_tokens_of_an_unlimited_answer_are_estimated() -> None:
-    assert estimate(question("Hello?"), FREE).output_tokens == 1024
+    assert estimated_demand(question("Hello?"), FREE).output_tokens == 1024
 
 
 def test_null_in_a_file_is_accepted_and_overrides_the_engine() -> None:

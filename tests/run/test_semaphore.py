@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from asyncinfer import RemoteParams
 from asyncinfer.control.endpoint import Endpoint
 from asyncinfer.control.permit import Permit
-from asyncinfer.control.rate_limits import ONE_REQUEST, Cost
+from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
 from asyncinfer.run.semaphore import AdaptiveSemaphore
 from tests.fakes import FakeClock, refusal, timeout
 
@@ -27,11 +27,11 @@ class Permits(Endpoint):
     granted = 0
     in_use: Callable[[], int] = staticmethod(lambda: 0)
 
-    def begin(self, now: float, cost: Cost = ONE_REQUEST) -> Permit:
+    def begin(self, now: float, demand: Demand = ONE_REQUEST) -> Permit:
         # Here, because the number may be lowered before the task with the new permit runs.
         assert self.in_use() <= self.permits(), "more were let in than there are permits"
         self.granted += 1
-        permit = super().begin(now, cost)
+        permit = super().begin(now, demand)
         permit.number = self.granted
         return permit
 
