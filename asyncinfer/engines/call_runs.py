@@ -23,7 +23,7 @@ from asyncinfer.engines.call_input import (
 from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.engines.core import EngineCore
-from asyncinfer.engines.failed_rows import Retry
+from asyncinfer.engines.retry_failures import FailuresRetry
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.events import Observer
@@ -61,9 +61,9 @@ class RunCall:
     partial: bool = True
     check: bool = True
     relax_gc: bool = False
-    retry: Retry | None = None
+    retry: FailuresRetry | None = None
 
-    def of(self, retry: Retry) -> RunCall:
+    def of(self, retry: FailuresRetry) -> RunCall:
         """The call that runs the failed rows, which are in a file."""
         return replace(self, config=retry.config, input=None, retry=retry)
 

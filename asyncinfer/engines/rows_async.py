@@ -13,7 +13,7 @@ from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.call_input import ManyRows, check_many, check_no_path, is_one_small_row, iterable_of
 from asyncinfer.engines.call_results import all_answers, collect
 from asyncinfer.engines.call_runs import CallRuns, RunCall, source_of_call, uses_batches
-from asyncinfer.engines.failed_rows import retry_failures, retry_of
+from asyncinfer.engines.retry_failures import retry_failures, retry_of
 from asyncinfer.errors import ConfigError, EngineConfigError, InputError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer

@@ -31,7 +31,7 @@ _BLOCK = 1 << 20  # bytes
 _EVERY = 64  # rows
 
 
-class Retry(NamedTuple):
+class FailuresRetry(NamedTuple):
     """The retry of the failed rows of a run.
 
     Args:
@@ -65,7 +65,7 @@ class _SavedRows:
 
 
 @asynccontextmanager
-async def retry_of(config: InferenceConfig) -> AsyncGenerator[Retry]:
+async def retry_of(config: InferenceConfig) -> AsyncGenerator[FailuresRetry]:
     """Prepare the retry of the failed rows of a run. No other run can write its output during the block.
 
     Raises:
@@ -89,10 +89,10 @@ async def retry_of(config: InferenceConfig) -> AsyncGenerator[Retry]:
     async with clean_up_after(lambda: DISK.run(scratch.close)):
         rows = RetriedRows(output)
         await in_slices(rows.prepare())
-        yield Retry(rows, scratch, await _saved_in(scratch), _for_retry(config, rows))
+        yield FailuresRetry(rows, scratch, await _saved_in(scratch), _for_retry(config, rows))
 
 
-async def retry_failures(config: InferenceConfig, run: Callable[[Retry], Awaitable[RunSummary]]) -> RunSummary:
+async def retry_failures(config: InferenceConfig, run: Callable[[FailuresRetry], Awaitable[RunSummary]]) -> RunSummary:
     """Run the rows in the file of failed rows, and merge the answers.
 
     Args:
