@@ -13,7 +13,7 @@ import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, task_group
-from asyncinfer.report.observer import EventSums
+from asyncinfer.report.event_sums import EventSums
 from asyncinfer.report.page import check_packages, save_page
 from asyncinfer.report.record import EndpointCounts, RunRecord
 from asyncinfer.report.samples import samples_of

@@ -67,7 +67,7 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
         flow = RowFlow(active, pilot.outcome, cache=run.cache)
         saved_answers = run.saved_answers(active)
         reader = InputReader(source, rows, active.statuses, saved_answers, deliver_saved=True, only=asked)
-        async with run.reported(active, None):
+        async with run.reporting_progress(active, None):
             with closing(reader):
                 await flow.run(reader, run.stop)
             if flow.dead is not None:

@@ -32,7 +32,7 @@ _SILENT_SECONDS, _WARNING_SECONDS = 10.0, 60.0
 _LAST_CALLBACK_SECONDS = 10.0
 
 
-class Reporter:
+class ProgressReporter:
     """Reports the changes of a run's counts: to the callback at most ten times a second, to the file once a second, and
     to both at the end. If the progress file cannot be written, that is logged once, and the run goes on.
 
@@ -105,7 +105,7 @@ class Reporter:
 
 
 @asynccontextmanager
-async def reporting(reporter: Reporter) -> AsyncGenerator[None]:
+async def reporting_progress(reporter: ProgressReporter) -> AsyncGenerator[None]:
     """Report while the block runs, and once more at its end."""
     try:
         # The last report is made after the task has ended, so that an earlier report cannot overwrite it.

@@ -88,7 +88,7 @@ class Run(RunBase):
         flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
         failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key)
-        async with self.recorded(active), self.reported(active, self.progress_path):
+        async with self.recorded(active), self.reporting_progress(active, self.progress_path):
             with closing(reader):
                 await flow.run(reader, self.stop)
             self.dead = flow.dead
@@ -138,7 +138,7 @@ class Run(RunBase):
             flow = RowFlow(active, hand_over, until_taken=True, duplicates=duplicates, cache=self.cache)
             async with (
                 self.recorded(active),
-                self.reported(active, self.progress_path),
+                self.reporting_progress(active, self.progress_path),
                 clean_up_after(reader.aclose),
             ):
                 await flow.run(reader, self.stop)

@@ -22,7 +22,7 @@ from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.previous_output import PreviousOutput
-from asyncinfer.run.progress import OnProgress, Reporter, reporting
+from asyncinfer.run.progress import OnProgress, ProgressReporter, reporting_progress
 from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.row_status import RowStatusTable
@@ -134,9 +134,11 @@ class RunBase:
         stats, scratch = active.stats, active.scratch
         return recorded(self.recorders, RecordedRun(stats, active.statuses, scratch, self.output_path, stats.summary))
 
-    def reported(self, active: ActiveRun, progress_path: Path | None) -> AbstractAsyncContextManager[None]:
+    def reporting_progress(self, active: ActiveRun, progress_path: Path | None) -> AbstractAsyncContextManager[None]:
         """A context in which the progress of the run is reported."""
-        return reporting(Reporter(active.stats, progress_path, self.on_progress, active.executor, active.events))
+        return reporting_progress(
+            ProgressReporter(active.stats, progress_path, self.on_progress, active.executor, active.events)
+        )
 
     async def _prepared_spending(self, executor: Executor, stats: RunStats) -> Spending | None:
         """What counts the cost of this run; None if its answers cost nothing and there is no limit."""

@@ -15,7 +15,7 @@ import pytest
 from asyncinfer import Conversation, Progress, RequestError
 from asyncinfer.run import progress as progress_module
 from asyncinfer.run.events import Events, RunEvent, RunWaits
-from asyncinfer.run.progress import Reporter
+from asyncinfer.run.progress import ProgressReporter
 from asyncinfer.run.stats import RunStats
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.limits import LimitObservation
@@ -70,7 +70,7 @@ class TestReporter:
     def virtual(self, clock: FakeClock, virtual_reports: Callable[[FakeClock], None]) -> None:
         virtual_reports(clock)
 
-    async def watch(self, reporter: Reporter, clock: FakeClock, seconds: float) -> None:
+    async def watch(self, reporter: ProgressReporter, clock: FakeClock, seconds: float) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reporter.run)
             tasks.start_soon(clock.run)
@@ -81,9 +81,13 @@ class TestReporter:
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         stats = RunStats(clock, 5)
-        await self.watch(Reporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 9.0)
+        await self.watch(
+            ProgressReporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 9.0
+        )
         assert not warnings(caplog)
-        await self.watch(Reporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 3.0)
+        await self.watch(
+            ProgressReporter(stats, None, None, Sender(clock, "a rate limit is used up"), Events()), clock, 3.0
+        )
         assert len(warnings(caplog)) == 1
         assert "a rate limit is used up" in warnings(caplog)[0]
 
@@ -91,7 +95,7 @@ class TestReporter:
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         seen = list[RunEvent]()
-        reporter = Reporter(RunStats(clock, 5), None, None, Sender(clock, "it waits"), Events([seen.append]))
+        reporter = ProgressReporter(RunStats(clock, 5), None, None, Sender(clock, "it waits"), Events([seen.append]))
         await self.watch(reporter, clock, 200.0)
         assert 3 <= len(warnings(caplog)) <= 4
         assert [event.reason for event in seen if isinstance(event, RunWaits)] == ["it waits"] * len(warnings(caplog))
@@ -103,7 +107,7 @@ class TestReporter:
         def keep(progress: Progress) -> None:
             seen.append(progress.waiting)
 
-        reporter = Reporter(stats, None, keep, sender, Events())
+        reporter = ProgressReporter(stats, None, keep, sender, Events())
         await self.watch(reporter, clock, 12.0)
         sender.sent = clock.now()
         await self.watch(reporter, clock, 1.0)
@@ -111,7 +115,7 @@ class TestReporter:
 
     async def test_the_progress_file_has_the_reason(self, clock: FakeClock, tmp_path: Path) -> None:
         path = tmp_path / "progress.json"
-        reporter = Reporter(RunStats(clock, 5), path, None, Sender(clock, "it waits"), Events())
+        reporter = ProgressReporter(RunStats(clock, 5), path, None, Sender(clock, "it waits"), Events())
         reporter._watch()
         await reporter._write(reporter._stats.progress())
         assert json.loads(path.read_text())["waiting"] is None
@@ -125,7 +129,7 @@ class TestReporter:
     async def test_a_run_that_only_waits_for_answers_says_nothing(
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        await self.watch(Reporter(RunStats(clock, 5), None, None, Sender(clock, None), Events()), clock, 300.0)
+        await self.watch(ProgressReporter(RunStats(clock, 5), None, None, Sender(clock, None), Events()), clock, 300.0)
         assert not warnings(caplog)
 
 
