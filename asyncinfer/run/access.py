@@ -27,7 +27,7 @@ class EngineAccess:
     """A bound engine, and the permits, retry policy and clock for its attempts.
 
     Attributes:
-        endpoint: The name of the engine in messages.
+        display_name: The name of the engine in messages.
         dropped: The parameters that were set, but that the engine or the model does not support, in order.
         check: Checks each answer before it counts as a success; None if every answer is one.
         rows: Knows the settings of rows that have their own; None if rows cannot have any.
@@ -40,7 +40,7 @@ class EngineAccess:
     semaphore: AdaptiveSemaphore
     retry: RetryPolicy
     clock: Clock
-    endpoint: str = "the engine"
+    display_name: str = "the engine"
     dropped: tuple[str, ...] = ()
     check: AnswerCheck | None = None
     rows: RowAccess | None = field(default=None, repr=False)
@@ -85,7 +85,7 @@ class EngineAccess:
 
     def failure_pattern(self) -> FailurePattern:
         """A new failure pattern, which counts the failures of one run or call."""
-        return FailurePattern(self.endpoint, self.retry.max_wait, self.retry.max_outage)
+        return FailurePattern(self.display_name, self.retry.max_wait, self.retry.max_outage)
 
     def run_end(
         self,
