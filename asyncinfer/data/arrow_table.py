@@ -49,7 +49,7 @@ class ArrowTable(ABC):
                 self._schema = _checked(schema, self.name)
         yield
 
-    def columns(self) -> tuple[str, ...]:
+    def column_names(self) -> tuple[str, ...]:
         return tuple(self._schema.names)
 
     def arrow_schema(self) -> Any:

@@ -39,7 +39,7 @@ class CsvTable:
     def prepare(self) -> Generator[None]:
         yield from self._file.prepare()
 
-    def columns(self) -> tuple[str, ...] | None:
+    def column_names(self) -> tuple[str, ...] | None:
         with _long_fields(), self._opened() as lines:
             return self._header(csv.reader(lines, delimiter=self._delimiter, strict=True), lines)
 

@@ -31,7 +31,7 @@ class DictTable:
                 yield
             self._rows = kept
 
-    def columns(self) -> None:
+    def column_names(self) -> None:
         return None
 
     def arrow_schema(self) -> None:

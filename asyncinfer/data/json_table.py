@@ -31,7 +31,7 @@ class JsonTable:
     def prepare(self) -> Generator[None]:
         yield from self._file.prepare()
 
-    def columns(self) -> None:
+    def column_names(self) -> None:
         return None
 
     def arrow_schema(self) -> None:

@@ -31,17 +31,17 @@ class PartsTable:
     def prepare(self) -> Generator[None]:
         for part in self.parts:
             yield from part.prepare()
-        first = self.columns()
+        first = self.column_names()
         for part in self.parts:
-            found = part.columns()
+            found = part.column_names()
             if found is not None and first is not None and set(found) != set(first):
                 others = f"{self.parts[0].name} has {listed_names(first)}"
                 raise InputError(f"{part.name}: has the columns {listed_names(found)}, but {others}")
             yield
         self._schema = self._common_schema()
 
-    def columns(self) -> tuple[str, ...] | None:
-        return self.parts[0].columns()
+    def column_names(self) -> tuple[str, ...] | None:
+        return self.parts[0].column_names()
 
     def arrow_schema(self) -> Any | None:
         return self._schema

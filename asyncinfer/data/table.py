@@ -45,7 +45,7 @@ class Table(Protocol):
         """
         ...
 
-    def columns(self) -> tuple[str, ...] | None:
+    def column_names(self) -> tuple[str, ...] | None:
         """The names of the columns; None if each row may have others. Call `prepare` first. Raises as `prepare`."""
         ...
 

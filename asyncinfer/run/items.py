@@ -49,8 +49,8 @@ class InputItem(Protocol):
         """
         ...
 
-    def columns(self) -> Mapping[str, Any]:
-        """The columns of the row, for an output of rows. Call it only for a row that is valid."""
+    def values(self) -> Mapping[str, Any]:
+        """The values of the row by column, for an output of rows. Call it only for a row that is valid."""
         ...
 
 
@@ -87,7 +87,7 @@ class Item(NamedTuple):
     def is_shared(self) -> bool:
         return self.given is not None
 
-    def columns(self) -> Mapping[str, Any]:
+    def values(self) -> Mapping[str, Any]:
         """The keys of the conversation."""
         return self.given.to_dict() if isinstance(self.given, Conversation) else from_json(self.text)
 

@@ -66,7 +66,7 @@ class RowOutput:
         names, scan = source.column_names(), ColumnScan()
         if names is None:
             for count, item in enumerate(source.items()):
-                scan.add(item.columns())
+                scan.add(item.values())
                 if count % _EVERY == 0:
                     yield
             names = scan.names
@@ -97,8 +97,8 @@ class RowOutput:
             row_writer(file, self._layout, names, fields) as writer,
             closing(_answered(source, checksums, scratch, statuses)) as rows,
         ):
-            for row, columns, conversation in rows:
-                kept = {name: columns[name] for name in self._columns.names if name in columns}
+            for row, values, conversation in rows:
+                kept = {name: values[name] for name in self._columns.names if name in values}
                 writer.write(kept | answers.values(conversation))
                 if row % _EVERY == 0:
                     yield
@@ -119,7 +119,7 @@ class RowOutput:
 def _answered(
     source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
 ) -> Generator[tuple[int, Mapping[str, Any], Conversation]]:
-    """The rows that are answered, each with its place, its columns and its finished conversation."""
+    """The rows that are answered, each with its place, its values and its finished conversation."""
     texts = scratch.texts(statuses.spans())
     with closing(source.items()) as items:
         for row, item in enumerate(items):
@@ -129,4 +129,4 @@ def _answered(
                     f"are saved in {scratch.path}. Run again: the run then uses the present content."
                 )
             if statuses.is_fresh(row):
-                yield row, item.columns(), Conversation.from_json(next(texts))
+                yield row, item.values(), Conversation.from_json(next(texts))

@@ -40,8 +40,8 @@ class TableItem:
         require_messages(conversation)
         return conversation
 
-    def columns(self) -> Mapping[str, Any]:
-        """The columns of the row."""
+    def values(self) -> Mapping[str, Any]:
+        """The values of the row, by column."""
         assert isinstance(self._row.values, Mapping), "only valid rows are answered"
         return self._row.values
 
@@ -60,11 +60,11 @@ class TableSource(Source):
     def prepare(self) -> Generator[None]:
         """Prepare the table, and check that it has the columns that the settings name."""
         yield from self._table.prepare()
-        if (columns := self._table.columns()) is not None:
+        if (columns := self._table.column_names()) is not None:
             self._prompt.check_columns(columns, self.name)
 
     def column_names(self) -> tuple[str, ...] | None:
-        return self._table.columns()
+        return self._table.column_names()
 
     def arrow_schema(self) -> Any | None:
         return self._table.arrow_schema()

@@ -81,7 +81,7 @@ def test_all_types_are_read(tmp_path: Path, name: str) -> None:
     empty = dict.fromkeys(row)
     table = pa.Table.from_pylist([row, empty] * 5, SCHEMA)
     assert read(save(table, tmp_path / name)) == [row, empty] * 5
-    assert opened(tmp_path / name).columns() == tuple(row)
+    assert opened(tmp_path / name).column_names() == tuple(row)
 
 
 @given(ROWS)

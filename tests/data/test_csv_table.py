@@ -51,7 +51,7 @@ def test_delimiter_is_a_setting(tmp_path: Path) -> None:
 
 
 def test_columns_are_those_of_the_first_line(tmp_path: Path) -> None:
-    assert opened(written(tmp_path, "\n\na,b\n1,2\n")).columns() == ("a", "b")
+    assert opened(written(tmp_path, "\n\na,b\n1,2\n")).column_names() == ("a", "b")
 
 
 def test_row_with_too_few_values_is_a_bad_row_and_the_others_are_read(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ ROWS = [{"text": "a", "label": 0}, {"text": "b", "label": 1}, {"text": None, "la
 def test_saved_data_set_is_read(tmp_path: Path) -> None:
     datasets.Dataset.from_dict(DATA).save_to_disk(tmp_path / "saved")
     assert read(tmp_path / "saved") == ROWS
-    assert opened(tmp_path / "saved").columns() == ("text", "label")
+    assert opened(tmp_path / "saved").column_names() == ("text", "label")
 
 
 def test_split_of_a_saved_data_set_is_chosen(tmp_path: Path) -> None:
