@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.cli.batch import run_batch
 from asyncinfer.cli.display import show_failures
 from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.interrupts import ended_by_signals
 from asyncinfer.cli.messages import say
+from asyncinfer.cli.run_file import run_file
 from asyncinfer.config import BatchParams, InferenceConfig
 from asyncinfer.dialects.batch import TAG
 from asyncinfer.engines.call_input import absolute_path, layout_of, source_of
@@ -33,7 +33,7 @@ async def run_jobs(config: InferenceConfig) -> int:
     if config.input_path is None or config.output_path is None:
         raise ConfigError("a batch job reads a file and writes a file: give --input_path FILE and --output_path FILE")
     batch = (config.batch or BatchParams()).model_copy(update={"enabled": True})
-    return await run_batch(config.model_copy(update={"batch": batch}))
+    return await run_file(config.model_copy(update={"batch": batch}))
 
 
 async def submit_job(config: InferenceConfig) -> int:

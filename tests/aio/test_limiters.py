@@ -24,7 +24,7 @@ from asyncinfer import (
     RemoteParams,
 )
 from asyncinfer.aio.limiters import ThreadLimit
-from asyncinfer.cli.batch import run_batch
+from asyncinfer.cli.run_file import run_file
 from asyncinfer.engines.registry import ENGINES, EngineEntry
 from asyncinfer.transport.resolver import OwnThreadsResolver
 from tests.engines.local.test_engine import CountingEngine
@@ -93,7 +93,7 @@ class TestBusyApplication:
                 input_path=str(write_jsonl(tmp_path / "in.jsonl", questions(3))),
                 output_path=str(tmp_path / "out.jsonl"),
             )
-            assert await run_batch(config) == 0
+            assert await run_file(config) == 0
             assert len(read_jsonl(tmp_path / "out.jsonl")) == 3
 
     async def test_remote_engine_resolves_names_and_reads_image_files_in_a_busy_application(

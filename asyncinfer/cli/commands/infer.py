@@ -96,9 +96,9 @@ def infer(
     """
 
     async def run() -> int:
-        from asyncinfer.cli.batch import run_batch
         from asyncinfer.cli.chat import run_chat
         from asyncinfer.cli.estimate import run_estimate
+        from asyncinfer.cli.run_file import run_file
 
         flags = {"--reuse_output": reuse, "--save_events": save_events, "--retry_failures": retry_failures}
         arguments = [*context.args, *(text for name, on in flags.items() if on for text in (name, "true"))]
@@ -115,7 +115,7 @@ def infer(
         if has_rows and (input_path is not None or not interactive):
             if interactive:
                 log.warning("--interactive has no effect with --input_path: the file is answered")
-            return await run_batch(loaded) if estimate is None else await run_estimate(loaded, estimate)
+            return await run_file(loaded) if estimate is None else await run_estimate(loaded, estimate)
         if estimate is not None:
             raise ConfigError("--estimate needs the rows of a job: give --input_path FILE")
         if not interactive and not sys.stdin.isatty():

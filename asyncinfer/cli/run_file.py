@@ -27,7 +27,7 @@ from asyncinfer.types.results import InferenceResult
 from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 
-async def run_batch(config: InferenceConfig) -> int:
+async def run_file(config: InferenceConfig) -> int:
     """Answer the rows of `config.input_path`, and return the exit code. Without an output path, print the answers."""
     stop, running = Stop(), "requests to the provider" if uses_batches(config) else "rows"
     show_reports()
