@@ -42,9 +42,9 @@ def tracing_of(
     captures = is_captured() if capture_content is None else capture_content
 
     def new_tracing(engine_type: str, access: EngineAccess) -> CallTracing:
-        from asyncinfer.telemetry.tracing import CallTelemetry
+        from asyncinfer.telemetry.tracing import OpenTelemetryTracing
 
-        return CallTelemetry(instruments, engine_type, access, capture_content=captures)
+        return OpenTelemetryTracing(instruments, engine_type, access, capture_content=captures)
 
     return new_tracing
 

@@ -32,7 +32,7 @@ from asyncinfer.types.results import FailureDetail, RunState
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from asyncinfer.telemetry.tracing import CallTelemetry
+    from asyncinfer.telemetry.tracing import OpenTelemetryTracing
 
 _NANOSECONDS = 1_000_000_000
 
@@ -48,7 +48,7 @@ class _Failed(NamedTuple):
 class RunSpans:
     """Makes the spans of one run, and records the metrics of its rows. Its parent is the span of the caller."""
 
-    def __init__(self, call: CallTelemetry, name: str) -> None:
+    def __init__(self, call: OpenTelemetryTracing, name: str) -> None:
         from opentelemetry import context
 
         self._call, self._name = call, name

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanKind
 
 
-class CallTelemetry:
+class OpenTelemetryTracing:
     """Traces the calls with one configuration.
 
     Args:
@@ -105,7 +105,7 @@ class CallTelemetry:
 class ChatSpan:
     """The span of one call."""
 
-    def __init__(self, call: CallTelemetry, span: Span, *, capture_content: bool) -> None:
+    def __init__(self, call: OpenTelemetryTracing, span: Span, *, capture_content: bool) -> None:
         self._call, self._span, self._capture_content = call, span, capture_content
         self._began = call.now()
         self._metric: Attributes = {**call.attributes}
