@@ -24,14 +24,15 @@ class ValidatedInput:
     `validate_input` reads the source once. The rows are known when that generator is exhausted.
 
     Args:
-        partial: A row whose image or document cannot be read is one failed row. Otherwise it makes the input invalid.
+        tolerates_unreadable_files: A row whose image or document cannot be read is one failed row. Otherwise it makes
+            the input invalid.
 
     Attributes:
         rejected: The error of each row that fails without being sent, by its index.
     """
 
-    def __init__(self, source: Source, row_keys: RowKeys, *, partial: bool = False) -> None:
-        self._source, self._row_keys, self._partial = source, row_keys, partial
+    def __init__(self, source: Source, row_keys: RowKeys, *, tolerates_unreadable_files: bool = False) -> None:
+        self._source, self._row_keys, self._tolerates_unreadable_files = source, row_keys, tolerates_unreadable_files
         self.rejected: dict[int, InputError] = {}
         self.keys = bytearray()
         self.checksums = array("I")
@@ -95,7 +96,7 @@ class ValidatedInput:
             if isinstance(error, RowSettingsError):
                 place = f"row {len(self)}" + (f" (line {item.line})" if item.line is not None else "")
                 self.rejected[len(self)] = RowSettingsError(f"{place}: {error}")
-            elif self._partial and isinstance(error, UnreadableFileError):
+            elif self._tolerates_unreadable_files and isinstance(error, UnreadableFileError):
                 self.rejected[len(self)] = error
             else:
                 problems.add(item.line, len(self), str(error))

@@ -51,7 +51,7 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
 
 async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Estimate:
     await DISK.run(check_paths, source.path, run.output_path, None)
-    stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, partial=run.partial)
+    stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
     await in_slices(rows.validate_input())
     events = Events([stats.observe, *run.observers])
     async with run.opened(stats, events, run.previous_output(), rows) as active:

@@ -56,7 +56,7 @@ class Run(RunBase):
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
         stats = RunStats(self.clock, keep_failures=self.output_path is not None, problems=self.problems)
         async with failure_in_file(stats, self.progress_path):
-            rows = ValidatedInput(source, self.keys, partial=self.partial)
+            rows = ValidatedInput(source, self.keys, tolerates_unreadable_files=self.partial)
             await in_slices(rows.validate_input())
             output = self._output()
             await output.prepare(source)
