@@ -73,7 +73,7 @@ class BatchExecutor:
         self._began = self._clock.now()
         self._feeding, self._working = anyio.CancelScope(), anyio.CancelScope()
 
-    def is_single(self, conversation: Conversation) -> bool:
+    def is_sent_alone(self, conversation: Conversation) -> bool:
         access, limits = self._access, self._api.dialect.limits
         may_be_single = self._params.retry == "online" or access.check is not None or limits.least_rows > 1
         return may_be_single or access.as_sent(conversation) is None

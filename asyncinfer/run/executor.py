@@ -97,7 +97,7 @@ class Executor(Protocol):
     capacity: int
     is_batch: bool
 
-    def is_single(self, conversation: Conversation) -> bool:
+    def is_sent_alone(self, conversation: Conversation) -> bool:
         """Whether a row may be sent as a single request, at the price of one. Of interest only if `is_batch`."""
         ...
 

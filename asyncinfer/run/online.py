@@ -55,7 +55,7 @@ class OnlineExecutor:
         self._waiting: QueuedRow | None = None
         self._feeding, self._admission, self._working = anyio.CancelScope(), anyio.CancelScope(), anyio.CancelScope()
 
-    def is_single(self, conversation: Conversation) -> bool:
+    def is_sent_alone(self, conversation: Conversation) -> bool:
         return True
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:

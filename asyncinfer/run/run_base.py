@@ -145,7 +145,7 @@ class RunBase:
         spending = self.spending
         if spending is None:
             return None
-        await DISK.run(spending.prepare, *([executor.is_single] if executor.is_batch else []))
+        await DISK.run(spending.prepare, *([executor.is_sent_alone] if executor.is_batch else []))
         stats.cost = spending.total
         if self.count_earlier is not None:
             await self.count_earlier(spending)

@@ -19,7 +19,7 @@ _EVERY = 64
 _REPORTED = "the responses of the provider"
 
 
-def _is_single(conversation: Conversation) -> bool:
+def _is_sent_alone(conversation: Conversation) -> bool:
     return True
 
 
@@ -41,22 +41,22 @@ class Spending:
         self._pricing, self._generation_of = pricing, generation_of
         self._max_cost = limits.max_cost
         self.budget = Budget(limits, self._bound) if any(limit is not None for limit in limits) else None
-        self._is_single: Callable[[Conversation], bool] = _is_single
+        self._is_sent_alone: Callable[[Conversation], bool] = _is_sent_alone
         self._usd, self._unpriced = 0.0, 0
         self._has_cost = False
         self._unknown: str | None = None
 
-    def prepare(self, is_single: Callable[[Conversation], bool] = _is_single) -> None:
+    def prepare(self, is_sent_alone: Callable[[Conversation], bool] = _is_sent_alone) -> None:
         """Load the price list, if it is needed. Blocks.
 
         Args:
-            is_single: Whether a row may be sent as a single request. By default, all are. Batch jobs have prices of
+            is_sent_alone: Whether a row may be sent as a single request. By default, all are. Batch jobs have prices of
                 their own.
 
         Raises:
             ConfigError: There is a limit on the cost, and the price of a model is unknown.
         """
-        self._is_single = is_single
+        self._is_sent_alone = is_sent_alone
         self._pricing.load()
         if self._max_cost is not None:
             self._check_prices()
@@ -139,7 +139,7 @@ class Spending:
         bound = token_bound(conversation, self._generation_of(conversation))
         if self._max_cost is None:
             return Amount(sum(bound))
-        asked, is_batch = model_of(conversation), not self._is_single(conversation)
+        asked, is_batch = model_of(conversation), not self._is_sent_alone(conversation)
         prices = [self._pricing.price(PriceKey(name, asked, is_batch=is_batch)) for name in self._pricing.endpoints]
         if None in prices:
             raise ConfigError(

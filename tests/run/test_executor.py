@@ -52,7 +52,7 @@ class BatchExecutor:
         self.is_dead = False
         self._stopped = anyio.Event()
 
-    def is_single(self, conversation: Conversation) -> bool:
+    def is_sent_alone(self, conversation: Conversation) -> bool:
         return False
 
     def stop(self, grace: float) -> None:

@@ -273,7 +273,7 @@ class BatchExecutor:
 
     capacity, is_batch, silent_for = 1_000, True, 0.0
 
-    def is_single(self, conversation: Conversation) -> bool:
+    def is_sent_alone(self, conversation: Conversation) -> bool:
         return False
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:
