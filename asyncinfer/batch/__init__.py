@@ -17,7 +17,7 @@ A run:
 | `job_state` | what is saved about each job, so that a killed run finds its jobs again |
 | `job_maker`, `job_writer` | collect rows into jobs, and write the files of jobs |
 | `submission` | submits a job exactly once, whatever goes wrong |
-| `recognition` | recognises a job by its results, if the provider cannot mark jobs |
+| `recognition` | recognises a job by its results, if the provider cannot tag jobs |
 | `jobs` | the open jobs, and the parts of the run that the other modules share |
 | `polling` | requests the state of all jobs, with few requests |
 | `results`, `line_counts` | read the results of a job as outcomes of rows, and check that they are complete |

@@ -35,7 +35,7 @@ _STATE, _IDS, _REQUESTS, _TEMPORARY = ".json", ".ids", ".jsonl", ".tmp"
 
 
 def new_tag() -> str:
-    """Return the mark of a new job: random, and valid in names of files and in every provider's marks."""
+    """Return the tag of a new job: random, and valid in names of files and in the metadata of every provider."""
     return f"asyncinfer-{secrets.token_hex(12)}"
 
 
@@ -44,7 +44,7 @@ class JobState:
     """The saved state of a job.
 
     Attributes:
-        tag: The mark by which the provider's job can be found again.
+        tag: The tag by which the provider's job can be found again.
         number: Jobs of one folder are numbered in the order in which they were made.
         attempt: In how many jobs the rows were before.
         rows: The number of rows.

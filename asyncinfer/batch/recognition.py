@@ -1,4 +1,4 @@
-"""Recognises a job by its results, for APIs that cannot mark jobs.
+"""Recognises a job by its results, for APIs that cannot tag jobs.
 
 Such an API says only when a job was created and how many requests it has. Another program may have created a
 similar job at the same time. So a job counts as the one that was sent only if its results have the ids of the rows. The
@@ -45,9 +45,9 @@ class Recognition:
         Raises:
             RequestError: The API refused a request.
         """
-        marked = [info for info in found if has_tag(info, job.tag)]
-        if marked or not found:
-            return marked
+        tagged = [info for info in found if has_tag(info, job.tag)]
+        if tagged or not found:
+            return tagged
         known = await DISK.run(self._folder.batch_ids)
         recognised = await self._recognised(job, [info for info in found if info.id not in known])
         return [recognised] if recognised is not None else []

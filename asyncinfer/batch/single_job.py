@@ -102,7 +102,7 @@ async def _found(api: BatchApi, sent: SentJob, failure: RequestError) -> str:
 def _how_to_find(sent: SentJob) -> str:
     return (
         "It is not known whether the batch job was created. Before you submit it again, look in the list of jobs for "
-        f"one with the mark {sent.tag}, or for a new one with {sent.file.rows:,} requests"
+        f"one with the tag {sent.tag}, or for a new one with {sent.file.rows:,} requests"
     )
 
 

@@ -62,12 +62,12 @@ async def list_jobs(config: InferenceConfig, after: str | None, limit: int) -> i
     async with build_engine(config) as engine:
         page = await engine.alist_batches(after, limit)
     table = Table(box=None)
-    for name in ("id", "state", "done", "failed", "created (UTC)", "mark"):
+    for name in ("id", "state", "done", "failed", "created (UTC)", "tag"):
         table.add_column(name, no_wrap=True)
     for info in page.batches:
         done = f"{info.completed_requests:,}/{info.total_requests:,}"
         created = info.created_at.strftime(_TIME) if info.created_at is not None else ""
-        table.add_row(info.id, info.status.value, done, f"{info.failed_requests:,}", created, _mark(info))
+        table.add_row(info.id, info.status.value, done, f"{info.failed_requests:,}", created, _tag(info))
     _print_whole(table)
     if page.has_more:
         say(f"More: asyncinfer batch list --after {page.last_id}")
@@ -137,8 +137,8 @@ def _without_paths(config: InferenceConfig) -> InferenceConfig:
     return config.model_copy(update={"input_path": None, "output_path": None, "progress_path": None})
 
 
-def _mark(info: BatchInfo) -> str:
-    """Return the mark by which a job is found that was submitted by this package."""
+def _tag(info: BatchInfo) -> str:
+    """Return the tag by which a job is found that was submitted by this package."""
     return str((info.metadata or {}).get(TAG) or "")
 
 
@@ -150,7 +150,7 @@ def _facts(info: BatchInfo) -> list[tuple[str, str]]:
     percentage = f" ({info.completion_percentage:.0f} %)" if info.total_requests else ""
     return [
         ("id", info.id),
-        *([("mark", mark)] if (mark := _mark(info)) else []),
+        *([("tag", tag)] if (tag := _tag(info)) else []),
         ("state", info.status.value),
         ("done", f"{info.completed_requests:,} of {info.total_requests:,}{percentage}"),
         ("failed", f"{info.failed_requests:,}"),

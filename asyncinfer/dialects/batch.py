@@ -25,8 +25,8 @@ from asyncinfer.errors import RequestError
 from asyncinfer.types.batch import BatchInfo, BatchListResponse, FileInfo, FileListResponse, earliest
 from asyncinfer.types.http import HttpRequest, HttpResponse
 
-# The key in `BatchInfo.metadata` of the mark that the client gave the job, by which it can be found again. Providers
-# without metadata store the mark elsewhere, for instance in the display name; their dialect reports it under this key.
+# The key in `BatchInfo.metadata` of the tag that the client gave the job, by which it can be found again. Providers
+# without metadata store the tag elsewhere, for instance in the display name; their dialect reports it under this key.
 TAG = "asyncinfer_job"
 
 
@@ -144,7 +144,7 @@ class BatchDialect(_ByValue):
     Args:
         line: Makes one line of a job's file, without a line break, from the id of the row (letters, digits and `-`, at
             most 64) and the request of the chat dialect.
-        submit: Uploads the file and starts the job, marked with the tag. Returns the id of the job. The arguments are
+        submit: Uploads the file and starts the job, with the tag. Returns the id of the job. The arguments are
             the file, the tag and the completion window, such as `24h`.
         status: A job, by its id.
         cancel: Cancels a job. Returns it as it is then.
@@ -156,7 +156,7 @@ class BatchDialect(_ByValue):
         limits: The limits of one job.
         separator: What is between two lines of the file. Nothing follows the last line.
         find: Finds the jobs with a tag, earliest first. None: those in `listing` that have it in their metadata. If the
-            API can mark no jobs, it returns those that may be the one. They do not have `TAG` in their metadata. The
+            API cannot tag jobs, it returns those that may be the one. They do not have `TAG` in their metadata. The
             caller compares the ids in their results with those of the job before it uses or cancels one.
         chat: The wire format of the requests and answers in a job, by the name of the model. None: that of chats.
         files: The files that the provider stores; None if it has no such API.

@@ -51,7 +51,7 @@ class BatchInfo(ShortRepr):
         output_file_id: The file with the answers.
         error_file_id: The file with the failed requests.
         error: Why the job failed.
-        metadata: The marks that the client gave the job, and what the provider reports besides the other fields.
+        metadata: The tags that the client gave the job, and what the provider reports besides the other fields.
     """
 
     id: str

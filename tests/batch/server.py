@@ -141,7 +141,7 @@ class BatchServer:
                 yield json.loads(line)
 
     def add_copy(self, job: Job) -> None:
-        """Create a job once more, with the same mark."""
+        """Create a job once more, with the same tag."""
         again = replace(job, id=f"batch_{next(self._numbers)}")
         self.jobs[again.id] = again
 

@@ -167,7 +167,7 @@ def test_missing_id_is_an_error() -> None:
     assert "id of the job is missing" in ran.stderr
 
 
-async def test_ids_are_printed_whole_and_with_the_mark(
+async def test_ids_are_printed_whole_and_with_the_tag(
     config: InferenceConfig, server: BatchServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await batch_jobs.submit_job(config)
@@ -183,7 +183,7 @@ async def test_ids_are_printed_whole_and_with_the_mark(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_signal_during_a_submission_names_the_mark_and_leaves_no_file(
+async def test_signal_during_a_submission_names_the_tag_and_leaves_no_file(
     config: InferenceConfig,
     server: BatchServer,
     number: signal.Signals,
@@ -198,7 +198,7 @@ async def test_signal_during_a_submission_names_the_mark_and_leaves_no_file(
     with pytest.raises(KeyboardInterrupt):
         await batch_jobs.submit_job(config)
     [name] = server.files.values()
-    assert f"one with the mark {name.removesuffix('.jsonl')}" in caplog.text
+    assert f"one with the tag {name.removesuffix('.jsonl')}" in caplog.text
     assert {*tmp_path.iterdir()} == before
 
 
@@ -207,4 +207,4 @@ async def test_submission_without_a_server_does_not_ask_the_user_to_look_for_the
     config.remote_params.api_url = "http://127.0.0.1:9/v1"
     with pytest.raises(RequestError, match="Cannot connect") as error:
         await batch_jobs.submit_job(config)
-    assert "mark" not in str(error.value)
+    assert "tag" not in str(error.value)
