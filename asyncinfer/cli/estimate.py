@@ -68,13 +68,13 @@ def _lines(estimate: Estimate, output: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _pilot(estimate: Estimate) -> str:
-    now = estimate.sample - estimate.earlier
+    now = estimate.pilot_rows - estimate.already_answered
     paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
-    if not estimate.earlier:
+    if not estimate.already_answered:
         return f"{now} rows answered{paid}; their answers are saved"
     if not now:
-        return f"{estimate.earlier} rows that were answered before; nothing was sent"
-    return f"{now} rows answered{paid}; their answers are saved. Answered before: {estimate.earlier}"
+        return f"{estimate.already_answered} rows that were answered before; nothing was sent"
+    return f"{now} rows answered{paid}; their answers are saved. Answered before: {estimate.already_answered}"
 
 
 def _range(value: Interval, text: Callable[[float], str]) -> str:

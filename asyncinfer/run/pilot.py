@@ -101,7 +101,7 @@ class Pilot:
             self._answered,
             paid=paid,
             failures=self._failures,
-            earlier=self._answered - len(self._seconds),
+            already_answered=self._answered - len(self._seconds),
             sent_again=again,
         )
         if not self._prompts:

@@ -92,7 +92,7 @@ class Estimate(ShortRepr):
     Args:
         rows: The number of rows of the job.
         left: The number of rows that are still to be sent. Rows with saved answers and duplicates are not among them.
-        sample: The number of rows of the pilot that are answered. Their answers are saved.
+        pilot_rows: The number of rows of the pilot that are answered. Their answers are saved.
         prompt_tokens: The tokens of the prompts of the rows that are left; None if no row of the pilot shows it.
         completion_tokens: The tokens of their answers.
         cost: What they cost, in US dollars; None if their price is unknown, or if they cost nothing.
@@ -100,19 +100,19 @@ class Estimate(ShortRepr):
             row of the pilot was sent now.
         paid: What the pilot cost; None if it cost nothing.
         failures: The failed rows of the pilot.
-        earlier: How many rows of `sample` were answered before. Nothing was sent for them.
+        already_answered: How many rows of `pilot_rows` were answered before. Nothing was sent for them.
         sent_again: How many rows of `left` have an answer in the output of an earlier run. With `reuse_output`, they
             are not sent again, and are not among the rows that are left.
     """
 
     rows: int
     left: int
-    sample: int
+    pilot_rows: int
     prompt_tokens: Interval | None = None
     completion_tokens: Interval | None = None
     cost: Interval | None = None
     seconds: Interval | None = None
     paid: RunCost | None = None
     failures: list[tuple[int, FailureDetail]] = field(default_factory=list[tuple[int, FailureDetail]])
-    earlier: int = 0
+    already_answered: int = 0
     sent_again: int = 0

@@ -48,7 +48,7 @@ async def test_pilot_answers_only_some_rows_and_the_job_does_not_send_them_again
     engine, config = Varied(), job(tmp_path, questions(200))
     estimate = await engine.aestimate(None, config, rows=20)
     assert engine.asked.total() == 20
-    assert (estimate.rows, estimate.left, estimate.sample) == (200, 180, 20)
+    assert (estimate.rows, estimate.left, estimate.pilot_rows) == (200, 180, 20)
     assert not (tmp_path / "out.jsonl").exists()
     summary = await engine.arun(config)
     assert engine.asked.total() == 200
@@ -86,7 +86,7 @@ async def test_second_pilot_needs_no_requests(tmp_path: Path) -> None:
     assert second.seconds is None  # Nothing was measured.
     larger = await engine.aestimate(None, config, rows=15)
     assert engine.asked.total() <= 25
-    assert larger.sample == 15
+    assert larger.pilot_rows == 15
 
 
 async def test_rows_may_be_given_as_a_list_without_a_path() -> None:
@@ -113,7 +113,7 @@ async def test_duplicates_are_estimated_once(tmp_path: Path) -> None:
 
 async def test_pilot_larger_than_the_job_answers_every_row(tmp_path: Path) -> None:
     estimate = await Varied().aestimate(None, job(tmp_path, questions(5)), rows=50)
-    assert (estimate.sample, estimate.left) == (5, 0)
+    assert (estimate.pilot_rows, estimate.left) == (5, 0)
     assert estimate.completion_tokens == Interval(0, 0, 0)
 
 
@@ -122,7 +122,7 @@ async def test_failed_rows_of_the_pilot_are_reported(tmp_path: Path) -> None:
         raise rejection()
 
     estimate = await FakeEngine(script).aestimate(None, job(tmp_path, questions(100)), rows=3)
-    assert (estimate.sample, estimate.left) == (0, 100)
+    assert (estimate.pilot_rows, estimate.left) == (0, 100)
     assert len(estimate.failures) == 3
     assert estimate.completion_tokens is None
 
@@ -137,7 +137,7 @@ async def test_what_failed_rows_used_is_part_of_the_estimate(tmp_path: Path) -> 
             raise error
 
     estimate = await Varied(script).aestimate(None, job(tmp_path, questions(400)), rows=40)
-    assert 0 < estimate.sample < 40
+    assert 0 < estimate.pilot_rows < 40
     assert estimate.cost is not None
     assert estimate.paid is not None
     assert estimate.cost.expected == pytest.approx(estimate.paid.usd / 40 * estimate.left)
@@ -230,7 +230,7 @@ class TestAnsweredRows:
         estimate = await engine.aestimate(None, config, rows=10)
         assert engine.asked.total() == 100
         assert (estimate.rows, estimate.left, estimate.sent_again) == (100, 100, 100)
-        assert (estimate.sample, estimate.earlier) == (10, 10)
+        assert (estimate.pilot_rows, estimate.already_answered) == (10, 10)
         assert estimate.prompt_tokens == Interval(1000, 1000, 1000)
         assert estimate.cost is not None
         assert estimate.seconds is None
@@ -242,7 +242,7 @@ class TestAnsweredRows:
         await engine.arun(config)
         estimate = await engine.aestimate(None, config, rows=10)
         assert engine.asked.total() == 30
-        assert (estimate.left, estimate.sent_again, estimate.earlier) == (0, 0, 10)
+        assert (estimate.left, estimate.sent_again, estimate.already_answered) == (0, 0, 10)
         assert estimate.cost == Interval(0, 0, 0)
 
     async def test_new_rows_of_a_finished_job_are_sent(self, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ class TestAnsweredRows:
         await engine.arun(job(tmp_path, questions(30)))
         estimate = await engine.aestimate(None, job(tmp_path, questions(60), reuse_output=True), rows=60)
         assert engine.asked.total() == 60
-        assert (estimate.left, estimate.sample, estimate.earlier) == (0, 60, 30)
+        assert (estimate.left, estimate.pilot_rows, estimate.already_answered) == (0, 60, 30)
 
     async def test_saved_rows_of_an_interrupted_job_are_counted_as_earlier(self, tmp_path: Path) -> None:
         stop, config = Stop(grace=0), job(tmp_path, questions(40))
@@ -259,8 +259,8 @@ class TestAnsweredRows:
             await first.arun(config, stop=stop)
         engine = Varied()
         estimate = await engine.aestimate(None, config, rows=40)
-        assert estimate.earlier == 40 - engine.asked.total()
-        assert 15 < estimate.earlier < 25
+        assert estimate.already_answered == 40 - engine.asked.total()
+        assert 15 < estimate.already_answered < 25
         assert estimate.left == 0
 
     async def test_output_that_cannot_be_read_back_is_named(
@@ -269,7 +269,7 @@ class TestAnsweredRows:
         engine, config = Varied(), job(tmp_path, questions(10), output_path=str(tmp_path / "out.csv"))
         await engine.arun(config)
         estimate = await engine.aestimate(None, config, rows=2)
-        assert (estimate.sample, estimate.earlier, engine.asked.total()) == (2, 0, 12)
+        assert (estimate.pilot_rows, estimate.already_answered, engine.asked.total()) == (2, 0, 12)
         assert "out.csv exists already. Its answers cannot be read back" in caplog.text
 
     async def test_edited_output_is_no_part_of_the_pilot(self, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ class TestAnsweredRows:
         output = tmp_path / "out.jsonl"
         output.write_text(output.read_text().replace('"messages"', '"messages'))
         estimate = await engine.aestimate(None, config, rows=10)
-        assert (estimate.sample, estimate.left) == (0, 10)
+        assert (estimate.pilot_rows, estimate.left) == (0, 10)
 
 
 async def test_duplicates_with_settings_of_their_own_are_left(tmp_path: Path) -> None:
