@@ -7,7 +7,7 @@ from asyncinfer.run.flow import RowFlow
 from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
 
 
-def ended_early(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
+def interruption_error(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
     """The error for a run that ends before every row has its outcome: it was stopped, or a limit is reached."""
     stats, scratch = active.stats, active.scratch
     of = f" of {stats.total}" if stats.total is not None else ""

@@ -10,7 +10,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_own_task, in_slices
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.duplicates import Duplicates
-from asyncinfer.run.early_end import ended_early
+from asyncinfer.run.early_end import interruption_error
 from asyncinfer.run.events import Events
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
@@ -73,7 +73,7 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
             if flow.dead is not None:
                 raise flow.dead
             if stats.completed + stats.failed != stats.total:
-                raise ended_early(flow, active)
+                raise interruption_error(flow, active)
     return pilot.estimate(pace, stats.cost())
 
 

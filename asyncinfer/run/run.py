@@ -14,7 +14,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run.active_run import ActiveRun
-from asyncinfer.run.early_end import ended_early
+from asyncinfer.run.early_end import interruption_error
 from asyncinfer.run.failures import FailedRows, NoFailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
@@ -187,7 +187,7 @@ class Run(RunBase):
             has_output = is_complete and (self.partial or not stats.failed)
             stats.failures_path = await failed_rows.write(stats.failures, active.statuses if has_output else None)
         if not is_complete:
-            raise ended_early(flow, active)
+            raise interruption_error(flow, active)
 
     async def _write_output(self, active: ActiveRun, write: Callable[[ScratchFile], Awaitable[None]]) -> None:
         """Write the output. A run without any answer does not replace an older output."""
