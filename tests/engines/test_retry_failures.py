@@ -394,7 +394,7 @@ async def test_retry_is_estimated_by_its_own_rows(tmp_path: Path) -> None:
     config = await run_first(tmp_path, 2, 3, 4, 5)
     engine = FakeEngine()
     estimate = await engine.aestimate(None, config, rows=2)
-    assert (estimate.rows, estimate.left, estimate.sample) == (4, 2, 2)
+    assert (estimate.rows, estimate.left, estimate.pilot_rows) == (4, 2, 2)
     await engine.arun(config)
     assert engine.asked.total() == 4
     assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
