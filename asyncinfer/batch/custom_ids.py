@@ -17,7 +17,7 @@ def id_of(row: Row) -> RowId:
 
 def custom_id(row_id: RowId) -> str:
     """Return the id of a row in a job: letters, digits and `-`."""
-    return keys.row_id(*row_id)
+    return keys.row_key_text(*row_id)
 
 
 def row_of(text: str) -> RowId | None:

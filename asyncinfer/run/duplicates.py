@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from asyncinfer.config import GenerationParams
 from asyncinfer.run.bound_engine import BoundEngine
 from asyncinfer.run.rows import Row
-from asyncinfer.scratch.keys import row_id
+from asyncinfer.scratch.keys import row_key_text
 from asyncinfer.types.answer import COST, DUPLICATE_OF, Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail
@@ -117,7 +117,7 @@ def duplicate_completion(completion: Completion, key: bytes, n: int) -> Completi
     Args:
         n: Which occurrence of the key the original is.
     """
-    metadata = {**(completion.metadata or {}), DUPLICATE_OF: row_id(key, n)}
+    metadata = {**(completion.metadata or {}), DUPLICATE_OF: row_key_text(key, n)}
     metadata.pop(COST, None)
     return replace(completion, usage=None, metadata=metadata)
 
@@ -144,7 +144,7 @@ def _copied(parsed: Any) -> Any:
 
 def duplicate_conversation(conversation: Conversation, row: Row) -> Conversation:
     """A duplicate with the saved answer of its original, marked as such."""
-    metadata = {**conversation.metadata, DUPLICATE_OF: row_id(row.key, 0)}
+    metadata = {**conversation.metadata, DUPLICATE_OF: row_key_text(row.key, 0)}
     for name in ("usage", COST):
         metadata.pop(name, None)
     return conversation.model_copy(update={"metadata": metadata})

@@ -14,7 +14,7 @@ from asyncinfer.errors import ConfigError
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.indexed_lines import IndexedLines
-from asyncinfer.scratch.keys import identity_of
+from asyncinfer.scratch.keys import parse_row_key
 from asyncinfer.types.answer import FAILURE
 
 _EVERY = 64  # lines
@@ -125,7 +125,7 @@ def _place_in(failure: Mapping[str, Any] | str) -> Place | str:
     row, position, output_rows = (_count(failure.get(name)) for name in ("row", "output_position", "output_rows"))
     if row is None or position is None or output_rows is None or position > output_rows:
         return _LOST
-    return Place(row, position, output_rows, identity_of(failure.get(ROW_KEY)))
+    return Place(row, position, output_rows, parse_row_key(failure.get(ROW_KEY)))
 
 
 def _count(value: object) -> int | None:

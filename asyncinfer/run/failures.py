@@ -98,7 +98,7 @@ class FailedRows:
     Args:
         output_path: The output of the run; None for a run that writes no files.
         checksums: The checksum of each row, from the first reading.
-        row_key: Returns the identity of a row, as `row_id` writes it; None for a row that has none.
+        row_key: Returns the identity of a row, as `row_key_text` writes it; None for a row that has none.
     """
 
     def __init__(

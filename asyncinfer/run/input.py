@@ -11,7 +11,7 @@ from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_access import RowSettingsError
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex, has_duplicates
-from asyncinfer.scratch.keys import RowKeys, row_id
+from asyncinfer.scratch.keys import RowKeys, row_key_text
 from asyncinfer.types.conversation import Conversation
 
 _SHOWN = 20
@@ -53,7 +53,7 @@ class ValidatedInput:
 
     def row_key(self, row: int) -> str | None:
         """The row's identity as text; None for a row that cannot be sent."""
-        return row_id(*self.identity(row)) if row not in self.rejected else None
+        return row_key_text(*self.identity(row)) if row not in self.rejected else None
 
     def row_of(self, key: bytes, n: int, guess: int) -> int | None:
         """The row with this identity, or None. Looks at `guess` first, which is much cheaper than a search."""

@@ -20,7 +20,7 @@ from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.indexed_lines import IndexedLines
-from asyncinfer.scratch.keys import identity_of, row_id
+from asyncinfer.scratch.keys import parse_row_key, row_key_text
 from asyncinfer.types.answer import FAILURE
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lines import bounded_lines
@@ -113,7 +113,7 @@ class RetriedRows:
                 if outcome < 0:
                     continue
                 answered = _renumbered(next(answers), self._places[number])
-                if (identity := identity_of(answered.metadata.get(ROW_KEY))) is not None:
+                if (identity := parse_row_key(answered.metadata.get(ROW_KEY))) is not None:
                     yield *identity, answered.to_json_bytes()
 
     def merge(self) -> Generator[None]:
@@ -209,7 +209,7 @@ def _failure_in(conversation: Conversation) -> dict[str, Any]:
 def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
-    row_key = row_id(*place.identity) if place.identity is not None else None
+    row_key = row_key_text(*place.identity) if place.identity is not None else None
     fields = place_fields(place.position, place.output_rows, row_key)
     detail = {**_failure_in(conversation), "row": place.row, **fields}
     metadata = {**conversation.metadata, FAILURE: detail}
@@ -220,10 +220,10 @@ def _renumbered(line: bytes, place: Place) -> Conversation:
     """An answered row of the retry. In the retry, it may have been another occurrence of its key."""
     answered = Conversation.from_json(line)
     present, first = answered.metadata.get(ROW_KEY), place.identity
-    identity = identity_of(present)
+    identity = parse_row_key(present)
     if first is None or identity is None or identity == first or identity[0] != first[0]:
         return answered
-    name = row_id(*first)
+    name = row_key_text(*first)
     changes: dict[str, Any] = {"metadata": {**answered.metadata, ROW_KEY: name}}
     if answered.conversation_id == present:  # The row has no id in the input.
         changes["conversation_id"] = name

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.items import InputItem, Item
 from asyncinfer.scratch.finished import ROW_KEY
-from asyncinfer.scratch.keys import row_id
+from asyncinfer.scratch.keys import row_key_text
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 
@@ -48,7 +48,7 @@ class Row:
             conversation = content.load()
             if conversation.conversation_id is None and not content.is_shared:
                 # It was just parsed: no other code refers to it.
-                conversation.conversation_id = row_id(self.key, self.n)
+                conversation.conversation_id = row_key_text(self.key, self.n)
             content = self._content = with_id(conversation, self.key, self.n)
         return content
 
@@ -76,7 +76,7 @@ class Row:
     def finished(self, completion: Completion) -> Conversation:
         """The conversation with its answer."""
         finished = completion.append_to(self.conversation())
-        finished.metadata[ROW_KEY] = row_id(self.key, self.n)
+        finished.metadata[ROW_KEY] = row_key_text(self.key, self.n)
         return finished
 
 
@@ -102,4 +102,4 @@ def with_id(conversation: Conversation, key: bytes, n: int) -> Conversation:
     """The conversation; without an id of its own, it gets one that is derived from its key."""
     if conversation.conversation_id is not None:
         return conversation
-    return conversation.model_copy(update={"conversation_id": row_id(key, n)})
+    return conversation.model_copy(update={"conversation_id": row_key_text(key, n)})

@@ -11,7 +11,7 @@ from asyncinfer.run.duplicates import duplicate_conversation
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.finished import ROW_KEY, FinishedOutput
-from asyncinfer.scratch.keys import row_id
+from asyncinfer.scratch.keys import row_key_text
 from asyncinfer.types.answer import ANSWER_METADATA
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message, Role
@@ -93,7 +93,7 @@ class SavedAnswers:
         except OSError as error:
             raise ScratchError(f"{self._previous.path} cannot be read: {os_error_text(error)}") from error
         saved = Conversation.from_json(data)
-        if saved.metadata.get(ROW_KEY) != row_id(row.key, row.n):
+        if saved.metadata.get(ROW_KEY) != row_key_text(row.key, row.n):
             raise ValueError("the line belongs to another row")
         for there, here in zip(saved.messages, row.conversation().messages, strict=False):
             if _differs(there, here):
@@ -125,7 +125,7 @@ def _with_answer(row: Row, saved: Conversation) -> Conversation:
     if len(saved.messages) != len(present.messages) + 1:
         raise ValueError("a saved row must have the messages of the input and an answer")
     kept = {name: saved.metadata[name] for name in ANSWER_METADATA if name in saved.metadata}
-    metadata = {**present.metadata, **kept, ROW_KEY: row_id(row.key, row.n)}
+    metadata = {**present.metadata, **kept, ROW_KEY: row_key_text(row.key, row.n)}
     return present.model_copy(update={"messages": [*present.messages, answer], "metadata": metadata})
 
 

@@ -14,8 +14,9 @@ from asyncinfer.types.paths import open_regular
 
 # The metadata field with a row's identity: `<key>`, or `<key>-<n>` for an occurrence after the first.
 ROW_KEY = "row_key"
+ROW_KEY_PATTERN = r"([0-9a-f]{32})(?:-([1-9]\d{0,8}))?"
 # This cannot match inside a JSON string, where the quotes are escaped.
-_ROW_KEY = re.compile(rb'"row_key"\s*:\s*"([0-9a-f]{32})(?:-([1-9]\d{0,8}))?"')
+_ROW_KEY = re.compile(rb'"row_key"\s*:\s*"%b"' % ROW_KEY_PATTERN.encode())
 
 
 class AnsweredLine(NamedTuple):

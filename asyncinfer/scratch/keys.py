@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from pydantic_core import to_json
 
 from asyncinfer.config import GenerationParams, ModelParams, RemoteParams
+from asyncinfer.scratch.finished import ROW_KEY_PATTERN
 from asyncinfer.scratch.index import KEY_BYTES
 from asyncinfer.scratch.model_files import ModelFile
 from asyncinfer.types.content import FILE_PATHS, ContentItem
@@ -20,7 +21,7 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.files import read_file
 from asyncinfer.types.message import Message
 
-_ROW_ID = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,8}))?", re.ASCII)
+_ROW_KEY = re.compile(ROW_KEY_PATTERN, re.ASCII)
 
 
 class RowKeys:
@@ -91,14 +92,17 @@ class RowKeysMaker(Protocol):
     ) -> RowKeys: ...
 
 
-def row_id(key: bytes, n: int) -> str:
-    """The conversation id of a row that has none in the input: its key, and `n` for an occurrence after the first."""
+def row_key_text(key: bytes, n: int) -> str:
+    """The identity of a row as text: its key, and `n` for an occurrence after the first.
+
+    It is also the conversation id of a row that has none in the input.
+    """
     return f"{key.hex()}-{n}" if n else key.hex()
 
 
-def identity_of(row_id: object) -> tuple[bytes, int] | None:
-    """The key and the occurrence in the identity of a row, as `row_id` writes it; None if it is something else."""
-    found = _ROW_ID.fullmatch(row_id) if isinstance(row_id, str) else None
+def parse_row_key(row_key: object) -> tuple[bytes, int] | None:
+    """The key and the occurrence in what `row_key_text` writes; None if it is something else."""
+    found = _ROW_KEY.fullmatch(row_key) if isinstance(row_key, str) else None
     return (bytes.fromhex(found[1]), int(found[2] or 0)) if found is not None else None
 
 

@@ -21,7 +21,7 @@ from asyncinfer import (
     RemoteParams,
     VLLMInferenceEngine,
 )
-from asyncinfer.scratch.keys import RowKeys, row_id
+from asyncinfer.scratch.keys import RowKeys, row_key_text
 from tests.fakes import question
 
 HELLO = question("hello")
@@ -143,5 +143,5 @@ def test_key_does_not_change_between_releases() -> None:
 
 
 def test_rows_with_the_same_key_get_different_ids() -> None:
-    assert row_id(bytes(16), 0) == "0" * 32
-    assert row_id(bytes(16), 2) == "0" * 32 + "-2"
+    assert row_key_text(bytes(16), 0) == "0" * 32
+    assert row_key_text(bytes(16), 2) == "0" * 32 + "-2"
