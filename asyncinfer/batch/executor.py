@@ -160,7 +160,7 @@ class BatchExecutor:
                         parts.outcomes.failed_with(row, parts.outcomes.dead)
                     continue
                 await jobs.take(await maker.add_new(rows), most=most)
-            if parts.outcomes.dead is None and not feed.is_cut:
+            if parts.outcomes.dead is None and not feed.ended_at_limit:
                 await jobs.close_unneeded(self._run.has_row)
             else:
                 jobs.is_input_cut = True

@@ -35,7 +35,7 @@ class OnlineRows(RowFeed):
         return self._is_stopped()
 
     @property
-    def is_cut(self) -> bool:
+    def ended_at_limit(self) -> bool:
         return False
 
     def attempt_failed(self, row: Row, usage: Usage) -> bool:

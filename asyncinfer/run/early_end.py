@@ -13,10 +13,10 @@ def interruption_error(flow: RowFlow, active: ActiveRun) -> RunInterruptedError:
     of = f" of {stats.total}" if stats.total is not None else ""
     saved = f"{active.statuses.saved_count}{of} rows are saved"
     summary = stats.summary()
-    if flow.stopped or flow.full is None:
+    if flow.stopped or flow.limit_reason is None:
         if scratch is None:
             return RunInterruptedError(f"Stopped: {saved}.", summary)
         where = f". They are in {scratch.path}" if active.statuses.saved_count else ""
         return RunInterruptedError(f"Stopped: {saved}{where}; run the same again to go on.", summary)
     where = f", in {scratch.path}. To go on, raise the limit and run the same again" if scratch is not None else ""
-    return SpendingLimitError(f"Stopped at a limit: {flow.full}. {saved}{where}.", summary)
+    return SpendingLimitError(f"Stopped at a limit: {flow.limit_reason}. {saved}{where}.", summary)

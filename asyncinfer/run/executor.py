@@ -28,7 +28,7 @@ class RowFeed(Protocol):
         ...
 
     @property
-    def is_cut(self) -> bool:
+    def ended_at_limit(self) -> bool:
         """Whether it has ended although there are more rows, because a limit on cost or tokens is reached."""
         ...
 

@@ -45,7 +45,7 @@ class InputFeed:
         return self._stop.is_requested
 
     @property
-    def is_cut(self) -> bool:
+    def ended_at_limit(self) -> bool:
         return False
 
     async def read(self) -> list[Row] | None:
@@ -109,26 +109,26 @@ class LimitedFeed:
         is_batch: The executor collects all rows before it sends any. The feed then ends as soon as a row does not fit.
 
     Attributes:
-        full: Why the feed has ended although there are more rows; None if it has not.
-        is_over: A limit is reached, so that no further request should be sent.
+        limit_reason: Why the feed has ended although there are more rows; None if it has not.
+        is_limit_reached: A limit is reached, so that no further request should be sent.
     """
 
     def __init__(self, feed: InputFeed, budget: Budget, *, is_batch: bool) -> None:
         self._feed, self._budget, self._is_batch = feed, budget, is_batch
         self._waiting: deque[Row] = deque()
-        self.full: str | None = None
-        self.is_over = False
+        self.limit_reason: str | None = None
+        self.is_limit_reached = False
 
     @property
     def is_stopped(self) -> bool:
-        return self.is_over or self._feed.is_stopped
+        return self.is_limit_reached or self._feed.is_stopped
 
     @property
-    def is_cut(self) -> bool:
-        return self.full is not None
+    def ended_at_limit(self) -> bool:
+        return self.limit_reason is not None
 
     async def read(self) -> list[Row] | None:
-        while self.full is None:
+        while self.limit_reason is None:
             if not self._waiting:
                 rows = await self._feed.read()
                 if rows is None:
@@ -138,7 +138,7 @@ class LimitedFeed:
             if fitting or not self._waiting:
                 return fitting
             if self._is_batch or not self._budget.has_reservations:
-                self.full = self._budget.why(self._waiting[0])
+                self.limit_reason = self._budget.why(self._waiting[0])
                 self._feed.abandon(self._waiting)
             else:
                 await self._feed.change()

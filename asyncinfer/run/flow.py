@@ -35,7 +35,7 @@ class RowFlow:
     Attributes:
         dead: Why no other row could be answered.
         stopped: The run was asked to stop.
-        full: Why there is no room for more rows under the limits of the job; None if there is.
+        limit_reason: Why there is no room for more rows under the limits of the job; None if there is.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RowFlow:
         self._finishing = anyio.CancelScope()
         self.dead: EngineDeadError | None = None
         self.stopped = False
-        self.full: str | None = None
+        self.limit_reason: str | None = None
 
     async def run(self, reader: RowReader, stop: Stop) -> None:
         """Run until every row has its outcome, the engine is dead, or the run is stopped. Answers that have arrived by
@@ -87,7 +87,7 @@ class RowFlow:
                         await feed.wait_closed()
                     watchers.cancel_scope.cancel()
                 if limited is not None:
-                    self.full = self.full or limited.full
+                    self.limit_reason = self.limit_reason or limited.limit_reason
             finally:
                 for background in helpers:
                     background.close()
@@ -121,7 +121,7 @@ class RowFlow:
         limited = LimitedFeed(feed, budget, is_batch=self._executor.is_batch)
 
         def reached() -> None:
-            self.full, limited.is_over = budget.why_reached(), True
+            self.limit_reason, limited.is_limit_reached = budget.why_reached(), True
             self._finishing.cancel()
             self._executor.stop(math.inf)
 

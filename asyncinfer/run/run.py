@@ -180,7 +180,7 @@ class Run(RunBase):
         if flow.dead is not None:
             stats.end(flow.dead)
         done = stats.completed + stats.failed
-        is_complete = done == stats.total or not (flow.stopped or flow.full is not None)
+        is_complete = done == stats.total or not (flow.stopped or flow.limit_reason is not None)
         if is_complete:
             await self._write_output(active, write)
         if not isinstance(flow.dead, EngineConfigError):
