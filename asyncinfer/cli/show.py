@@ -113,16 +113,16 @@ def _title(row: Conversation) -> str:
 
 def _waiting_for(path: Path) -> RowFile | TableFile:
     """The rows of a file, as soon as there is one, or a run that saves rows for it."""
-    is_told = False
+    is_announced = False
     while True:
         try:
             return open_rows(path)
         except InputError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-        if not is_told:
+        if not is_announced:
             say(f"No run has saved rows for {path} yet. Waiting for one; Ctrl-C ends this.")
-            is_told = True
+            is_announced = True
         time.sleep(_INTERVAL)
 
 

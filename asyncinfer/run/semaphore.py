@@ -17,7 +17,7 @@ from asyncinfer.run.endpoint_view import EndpointView
 from asyncinfer.types.usage import Usage
 
 # How long one loop waits for tokens that another loop has reserved (seconds).
-_PATIENCE = 1.0
+_OTHER_LOOPS_TIMEOUT = 1.0
 # Times that differ by less are the same, so that a timer need not be set again (seconds).
 _SLACK = 0.001
 
@@ -131,7 +131,7 @@ class AdaptiveSemaphore(EndpointView):
             turn = queue[0]
             if not turn.permit.done():
                 try:
-                    permit, wait = self._take(turn.demand(), turn.began + _PATIENCE - self._clock.now())
+                    permit, wait = self._take(turn.demand(), turn.began + _OTHER_LOOPS_TIMEOUT - self._clock.now())
                 except Exception as error:  # The row cannot be read, for example.
                     turn.permit.set_exception(error)
                 else:
@@ -157,26 +157,26 @@ class AdaptiveSemaphore(EndpointView):
         self._alarm = None
         self._grant()
 
-    def _take(self, demand: Demand, patience: float = _PATIENCE) -> tuple[Permit | None, float]:
+    def _take(self, demand: Demand, timeout: float = _OTHER_LOOPS_TIMEOUT) -> tuple[Permit | None, float]:
         """A permit, or the seconds until there may be one: infinite if that depends on attempts in flight.
 
         Args:
-            patience: How much longer to wait for attempts on other loops (seconds).
+            timeout: How much longer to wait for attempts on other loops (seconds).
         """
         now = self._clock.now()
         resting = self._resting
         while resting and resting[0][0] <= now:
             self._held[resting.popleft()[1]] -= 1
         with self._lock:
-            started = self._endpoint.start(now, demand, self._held, force=patience <= 0.0 and not self.in_use)
+            started = self._endpoint.start(now, demand, self._held, force=timeout <= 0.0 and not self.in_use)
             if isinstance(started, Permit):
                 self.in_use += 1
                 self._held[started.endpoint] += 1
                 return started, 0.0
-        if started == math.inf and not self.in_use and patience > 0.0:
+        if started == math.inf and not self.in_use and timeout > 0.0:
             # An attempt on another event loop has reserved the tokens. Its end does not wake this loop, and that
             # loop may be blocked by a method that waits for this one. So the attempt starts after a while.
-            started = patience
+            started = timeout
         return None, min(started, resting[0][0] - now) if resting else started
 
 

@@ -36,7 +36,7 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_LAYOUT};
 """
 # How long a thread waits for another process that writes (seconds).
-_PATIENCE = 10.0
+_LOCK_TIMEOUT = 10.0
 # The time of the last use is written at most this often (seconds).
 _USE_SECONDS = 24 * 3600
 # An eviction removes answers until the file is this much below its limit, so that not every write evicts.
@@ -157,7 +157,7 @@ class AnswerStore:
             fd = disk.open_for_writing(self.path)
             self._file = os.fstat(fd)
             os.close(fd)
-            database = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
             self._database = database
             self._lay_out(database)
             with suppress(sqlite3.OperationalError):  # Another process has just created the file, and sets the mode.

@@ -53,12 +53,12 @@ def to_strict(schema: Schema) -> Schema:
 @remembered
 def _openai_strict(schema: Schema) -> Schema:
     plain = parents_in_members(unions_as_any_of(_with_type(with_prefix_items(schema))))
-    return _closed(describe_unsupported(_without_tuples(plain), _is_supported))
+    return _forbid_extra(describe_unsupported(_without_tuples(plain), _is_supported))
 
 
 @remembered
 def _strict(schema: Schema) -> Schema:
-    return _closed(parents_in_members(schema))
+    return _forbid_extra(parents_in_members(schema))
 
 
 def _with_type(schema: Schema) -> Schema:
@@ -67,11 +67,11 @@ def _with_type(schema: Schema) -> Schema:
     return {"type": "object", **fields} if describes_object(fields) else fields
 
 
-def _closed(schema: Schema) -> Schema:
-    return without_ref_siblings(schema, lambda one: len(one) == 1, _forbid_extra)
+def _forbid_extra(schema: Schema) -> Schema:
+    return without_ref_siblings(schema, lambda one: len(one) == 1, _forbid_extra_in)
 
 
-def _forbid_extra(fields: Schema) -> Schema:
+def _forbid_extra_in(fields: Schema) -> Schema:
     properties = fields.get("properties")
     if is_object(fields) and (properties or "additionalProperties" not in fields):
         fields["additionalProperties"] = False
