@@ -34,7 +34,13 @@ def cards_of(record: RunRecord) -> Iterator[Card]:
     yield Card("rows answered", number(counts.completed), _joined(of, resumed))
     retryable = f"{counts.retryable:,} may succeed in another run" if counts.retryable else ""
     yield Card("rows failed", number(counts.failed), retryable)
-    yield Card("time", duration(record.seconds), f"{(counts.completed - counts.resumed) / time:,.1f} rows/s")
+    not_sent = counts.deduplicated + counts.cached
+    if not_sent:
+        duplicates = f"{counts.deduplicated:,} duplicates" if counts.deduplicated else ""
+        from_cache = f"{counts.cached:,} from the cache" if counts.cached else ""
+        yield Card("rows not sent", number(not_sent), _joined(duplicates, from_cache))
+    answered = counts.completed - counts.resumed - not_sent
+    yield Card("time", duration(record.seconds), f"{answered / time:,.1f} rows/s")
     retried = f"{counts.retried:,} retried" if counts.retried else ""
     yield Card("requests", number(counts.attempts), _joined(f"{counts.refused:,} refused", retried))
     cached = f"{counts.cached_tokens:,} cached" if counts.cached_tokens else ""

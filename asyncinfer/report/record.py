@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from asyncinfer.report.histogram import Histogram
 from asyncinfer.report.slices import TimeSlices
+from asyncinfer.types.results import EndpointSummary
+from asyncinfer.types.run_counts import RunCounts
 
 _EXAMPLES = 3
 _MOST_KINDS = 50
@@ -75,35 +78,16 @@ class Wait(BaseModel):
     reason: str
 
 
-class Counts(BaseModel):
-    """The counts of a run; see `RunSummary`."""
+@dataclass(frozen=True, repr=False)
+class Counts(RunCounts):
+    """The counts of a run, and those of `RunSummary` and its usage."""
 
-    total: int | None = None
-    completed: int = 0
-    failed: int = 0
-    resumed: int = 0
-    attempts: int = 0
-    refused: int = 0
-    retried: int = 0
-    cut_by_length: int = 0
-    filtered: int = 0
     retryable: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: str | None = None
-
-
-class EndpointCounts(BaseModel):
-    """What one of several endpoints did; see `EndpointSummary`."""
-
-    endpoint: str
-    answered: int
-    attempts: int
-    refused: int
-    failed: int
-    problem: str | None = None
 
 
 class EarlierRun(BaseModel):
@@ -166,6 +150,6 @@ class RunRecord(BaseModel):
     failures: ErrorKinds = Field(default_factory=ErrorKinds)
     attempt_errors: ErrorKinds = Field(default_factory=ErrorKinds)
     waits: list[Wait] = Field(default_factory=list[Wait])
-    endpoints: list[EndpointCounts] = Field(default_factory=list[EndpointCounts])
+    endpoints: list[EndpointSummary] = Field(default_factory=list[EndpointSummary])
     earlier: list[EarlierRun] = Field(default_factory=list[EarlierRun])
     samples: list[Sample] = Field(default_factory=list[Sample])

@@ -15,13 +15,14 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, task_group
 from asyncinfer.report.event_sums import EventSums
 from asyncinfer.report.page import check_packages, save_page
-from asyncinfer.report.record import EndpointCounts, RunRecord
+from asyncinfer.report.record import Counts, RunRecord
 from asyncinfer.report.samples import samples_of
 from asyncinfer.report.storage import earlier_runs, save_record
 from asyncinfer.run.events import RunEvent
 from asyncinfer.run.recording import RecordedRun
 from asyncinfer.types.paths import PATH_ERRORS, os_error_text
 from asyncinfer.types.results import RunSummary
+from asyncinfer.types.run_counts import counts_of
 
 # The command line shows all of its records.
 log = logging.getLogger("asyncinfer.report")
@@ -108,29 +109,20 @@ class ReportRecorder:
         record.seconds, record.state, record.error = stats.seconds, stats.state.value, stats.error
         summary = run.summary()
         record.failures_path = str(summary.failures_path) if summary.failures_path is not None else None
-        _copy_counts(record, summary, stats.total)
+        record.counts, record.endpoints = _counts(summary, stats.total), summary.endpoints
 
 
-def _copy_counts(record: RunRecord, summary: RunSummary, total: int | None) -> None:
-    counts, usage = record.counts, summary.usage
-    counts.total = total
-    counts.completed, counts.failed, counts.resumed = summary.completed, summary.failed, summary.resumed
-    counts.attempts, counts.refused, counts.retried = summary.attempts, summary.refused, summary.retried
-    counts.cut_by_length, counts.filtered, counts.retryable = summary.cut_by_length, summary.filtered, summary.retryable
-    counts.prompt_tokens, counts.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-    counts.cost = summary.cost.text if summary.cost is not None else None
-    counts.cached_tokens, counts.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
-    record.endpoints = [
-        EndpointCounts(
-            endpoint=one.endpoint,
-            answered=one.answered,
-            attempts=one.attempts,
-            refused=one.refused,
-            failed=one.failed,
-            problem=one.problem,
-        )
-        for one in summary.endpoints
-    ]
+def _counts(summary: RunSummary, total: int | None) -> Counts:
+    usage, cost = summary.usage, summary.cost
+    return Counts(
+        **counts_of(summary, total=total),
+        retryable=summary.retryable,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost=cost.text if cost is not None else None,
+    )
 
 
 def _or_log(path: Path, write: Callable[[], None]) -> bool:

@@ -17,6 +17,7 @@ from asyncinfer.errors import ScratchLockedError
 from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.atomic import async_replacing
 from asyncinfer.types.results import Progress, RunState
+from asyncinfer.types.run_counts import counts_of
 
 log = logging.getLogger("asyncinfer")
 
@@ -52,17 +53,7 @@ async def write_snapshot(path: Path, progress: Progress) -> None:
     """Replace the progress file."""
     snapshot = {
         "state": progress.state,
-        "total": progress.total,
-        "completed": progress.completed,
-        "failed": progress.failed,
-        "resumed": progress.resumed,
-        "cut_by_length": progress.cut_by_length,
-        "filtered": progress.filtered,
-        "deduplicated": progress.deduplicated,
-        "cached": progress.cached,
-        "attempts": progress.attempts,
-        "refused": progress.refused,
-        "retried": progress.retried,
+        **counts_of(progress),
         "commonest_failure": progress.commonest_failure and progress.commonest_failure._asdict(),
         "tokens": progress.usage.to_dict(),
         "cost": progress.cost.to_dict() if progress.cost is not None else None,

@@ -14,6 +14,7 @@ from asyncinfer.run.failures import Failures
 from asyncinfer.types.costs import RunCost
 from asyncinfer.types.finish_reason import FinishReason
 from asyncinfer.types.results import Progress, RunState, RunSummary
+from asyncinfer.types.run_counts import counts_of
 from asyncinfer.types.run_errors import RunInterruptedError
 from asyncinfer.types.usage import Usage, UsageSum
 
@@ -130,47 +131,27 @@ class RunStats:
 
     def progress(self) -> Progress:
         return Progress(
-            total=self.total,
-            completed=self.completed,
-            failed=self.failed,
-            resumed=self.resumed,
+            **counts_of(self),
             usage=self.usage,
             seconds=self.seconds,
             waiting=self.waiting,
             state=self.state,
-            attempts=self.attempts,
-            refused=self.refused,
-            retried=self.retried,
-            cut_by_length=self.cut_by_length,
-            filtered=self.filtered,
             commonest_failure=self.failures.commonest,
             error=self.error,
             endpoints=tuple(self.endpoints.summaries()),
             cost=self.cost(),
-            deduplicated=self.deduplicated,
-            cached=self.cached,
         )
 
     def summary(self) -> RunSummary:
         total = self.total if self.total is not None else self.completed + self.failed
         return RunSummary(
-            total=total,
-            completed=self.completed,
-            failed=self.failed,
-            resumed=self.resumed,
+            **counts_of(self, total=total),
             usage=self.usage,
             seconds=self.seconds,
             failure_samples=list(self.failures.samples),
-            attempts=self.attempts,
-            refused=self.refused,
-            retried=self.retried,
-            cut_by_length=self.cut_by_length,
-            filtered=self.filtered,
             retryable=self.failures.retryable,
             commonest_failure=self.failures.commonest,
             failures_path=self.failures_path,
             endpoints=self.endpoints.summaries(),
             cost=self.cost(),
-            deduplicated=self.deduplicated,
-            cached=self.cached,
         )

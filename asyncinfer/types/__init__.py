@@ -8,7 +8,7 @@
 | `finish_reason`, `usage`, `logprobs`, `stream`, `answer` | what a model answers: in parts, and whole |
 | `batch` | batch jobs and files of a provider |
 | `parsed`, `correction` | typed answers: the type of a parsed answer, and what follows a rejected one |
-| `results`, `run_errors` | what a run returns: answers, failures and summaries |
+| `results`, `run_counts`, `run_errors` | what a run returns: answers, failures and summaries |
 | `http`, `upload` | requests, responses, and bodies that are streamed from a file |
 
 The helpers do no work of a run. They know no engine and no provider:

@@ -22,6 +22,7 @@ from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.costs import RunCost
 from asyncinfer.types.markdown import failure_lines, table
 from asyncinfer.types.parsed import ParsedT
+from asyncinfer.types.run_counts import RunCounts
 from asyncinfer.types.short_repr import ShortRepr, short_repr
 from asyncinfer.types.usage import Usage
 
@@ -129,89 +130,55 @@ class EndpointSummary(ShortRepr):
 
 
 @dataclass(frozen=True, repr=False)
-class Progress(ShortRepr):
-    """The progress of a run.
+class Progress(RunCounts):
+    """The progress of a run: its counts, as `RunCounts` describes them, and more.
 
     Args:
-        completed: The number of answered rows, including `resumed`.
-        resumed: The number of rows that an earlier run answered.
         usage: The tokens of the answers of this run only.
         seconds: The time since the run began.
         waiting: Why nothing has been sent for 10 seconds or more, and until when; None while requests are sent.
         state: Whether the run is in progress, or how it ended.
-        attempts: The number of requests to the engine.
-        refused: The number of requests that the endpoint refused because it was busy.
-        retried: The number of times that a row was scheduled for another attempt.
-        cut_by_length: The number of answers, also resumed ones, that end at `max_new_tokens` or at the model's limit.
-        filtered: The number of answers, also resumed ones, that a content filter stopped.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         error: Why the run ended early.
         endpoints: What each endpoint has done so far; empty if the engine has only one.
         cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
-        deduplicated: The number of rows that got the answer of the row that they duplicate.
-        cached: The number of rows whose answer came from the cache.
     """
 
-    total: int | None = None
-    completed: int = 0
-    failed: int = 0
-    resumed: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     waiting: str | None = None
     state: RunState = RunState.RUNNING
-    attempts: int = 0
-    refused: int = 0
-    retried: int = 0
-    cut_by_length: int = 0
-    filtered: int = 0
     commonest_failure: CommonFailure | None = None
     error: str | None = None
     endpoints: tuple[EndpointSummary, ...] = ()
     cost: RunCost | None = None
-    deduplicated: int = 0
-    cached: int = 0
 
 
 @dataclass(frozen=True, repr=False)
-class RunSummary(ShortRepr):
-    """The summary of a run.
+class RunSummary(RunCounts):
+    """The summary of a run: its counts, as `RunCounts` describes them, and more.
 
     Args:
+        total: The number of rows.
+        usage: The tokens of the answers of this run only.
+        seconds: The time that the run took.
         failure_samples: At most 20 pairs of the index of a row and its failure.
-        attempts: The number of requests to the engine.
-        refused: The number of requests that the endpoint refused because it was busy.
-        retried: The number of times that a row was scheduled for another attempt.
-        cut_by_length: The number of answers, also resumed ones, that end at `max_new_tokens` or at the model's limit.
-        filtered: The number of answers, also resumed ones, that a content filter stopped.
         retryable: The number of failed rows that another run may answer.
         commonest_failure: The commonest reason why rows failed; None if none failed.
         failures_path: The file with the failed rows; None if there is none.
         endpoints: What each endpoint did; empty if the engine has only one.
         cost: What the answers of this run cost; None if they cost nothing, as those of a model in this process.
-        deduplicated: The number of rows that got the answer of the row that they duplicate.
-        cached: The number of rows whose answer came from the cache.
     """
 
-    total: int
-    completed: int
-    failed: int
-    resumed: int
-    usage: Usage
-    seconds: float
-    failure_samples: list[tuple[int, FailureDetail]]
-    attempts: int = 0
-    refused: int = 0
-    retried: int = 0
-    cut_by_length: int = 0
-    filtered: int = 0
+    total: int = 0
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    failure_samples: list[tuple[int, FailureDetail]] = field(default_factory=list[tuple[int, FailureDetail]])
     retryable: int = 0
     commonest_failure: CommonFailure | None = None
     failures_path: Path | None = None
     endpoints: list[EndpointSummary] = field(default_factory=list[EndpointSummary])
     cost: RunCost | None = None
-    deduplicated: int = 0
-    cached: int = 0
 
     def _repr_markdown_(self) -> str:
         names = ("total", "completed", "resumed", "deduplicated", "cached", "failed", "cut_by_length", "filtered")

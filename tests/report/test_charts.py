@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asyncinfer.report.charts import charts_of
 from asyncinfer.report.page import save_page
-from asyncinfer.report.record import RunRecord, Sample, SampleMessage
+from asyncinfer.report.record import Counts, RunRecord, Sample, SampleMessage
 
 BEGAN = "2026-11-27T10:00:00+00:00"
 
@@ -22,8 +23,8 @@ def record_of(seconds: float, *answered_at: float) -> RunRecord:
         one.total.add(0.1)
         record.latencies.total.add(0.1)
         record.answer_tokens.add(4)
-        record.counts.completion_tokens += 4
         record.finish_reasons["stop"] = record.finish_reasons.get("stop", 0) + 1
+    record.counts = Counts(completion_tokens=4 * len(answered_at))
     return record
 
 
@@ -67,6 +68,6 @@ def test_page_has_no_characters_that_turn_the_order_of_letters_around(tmp_path: 
 
 def test_run_with_failed_rows_is_not_shown_as_a_full_success(tmp_path: Path) -> None:
     record = record_of(1.0)
-    record.state, record.counts.failed = "finished", 3
+    record.state, record.counts = "finished", replace(record.counts, failed=3)
     save_page(record, tmp_path / "report.html")
     assert 'class="state finished incomplete"' in (tmp_path / "report.html").read_text()

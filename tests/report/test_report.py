@@ -22,10 +22,11 @@ from asyncinfer import (
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.cli.app import app
 from asyncinfer.report import page, recorder, write_report
+from asyncinfer.report.facts import cards_of
 from asyncinfer.report.record import RunRecord
 from asyncinfer.report.storage import save_record
 from asyncinfer.scratch import disk
-from tests.fakes import FakeClock, FakeEngine, questions, rejection
+from tests.fakes import FakeClock, FakeEngine, question, questions, rejection
 from tests.report.reports import figures_of, record_in, run_hostile_job, settings
 
 
@@ -45,6 +46,25 @@ async def test_finished_run_has_a_report_and_saved_events(tmp_path: Path) -> Non
     text = report.read_text()
     assert set(figures_of(text)) == {"rows", "permits", "requests", "latency", "tokens", "lengths", "finish"}
     assert "out.jsonl.failures.jsonl" in text
+
+
+async def test_duplicates_and_cached_rows_are_in_the_report(tmp_path: Path) -> None:
+    more = {"cache": True, "cache_path": str(tmp_path / "answers.sqlite3")}
+    await FakeEngine().ainfer(questions(2), InferenceConfig.model_validate(more))
+    rows = [*questions(4), question("question 3")]
+    await FakeEngine().ainfer_partial(rows, settings(tmp_path, **more))
+    record = await record_in(tmp_path)
+    counts = record.counts
+    assert (counts.completed, counts.cached, counts.deduplicated, counts.attempts) == (5, 2, 1, 2)
+    cards = {card.name: card for card in cards_of(record.model_copy(update={"seconds": 4.0}))}
+    assert cards["rows not sent"] == ("rows not sent", "3", "1 duplicates, 2 from the cache")
+    assert cards["time"].note == "0.5 rows/s"
+    assert "1 duplicates, 2 from the cache" in (tmp_path / "report.html").read_text()
+
+
+async def test_report_without_duplicates_and_cached_rows_does_not_mention_them(tmp_path: Path) -> None:
+    await FakeEngine().ainfer_partial(questions(2), settings(tmp_path))
+    assert "rows not sent" not in {card.name for card in cards_of(await record_in(tmp_path))}
 
 
 async def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
