@@ -28,7 +28,6 @@ class PromptTemplate:
 
     Attributes:
         columns: The columns that the template names as variables.
-        names_row: Whether it uses `row`, and so perhaps any column.
 
     Raises:
         ValueError: It is not valid Jinja. The message has the line.
@@ -48,7 +47,6 @@ class PromptTemplate:
         except (RecursionError, MemoryError, SyntaxError):  # Python cannot compile it.
             raise ValueError("not a valid Jinja template: its blocks or brackets are nested too deeply") from None
         self.columns = frozenset(names - environment.globals.keys() - {ROW})
-        self.names_row = ROW in names
         self._undefined: type[Exception] = import_module("jinja2").UndefinedError
 
     def check_names(self, columns: Collection[str]) -> None:

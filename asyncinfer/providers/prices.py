@@ -82,7 +82,6 @@ class PriceList:
         tier: str | None = None,
         now: datetime | None = None,
         *,
-        speed: str | None = None,
         is_batch: bool = False,
     ) -> TokenPrice | None:
         """The price of a model at an endpoint; None if the list has none.
@@ -90,7 +89,6 @@ class PriceList:
         Args:
             tier: The service tier that the response reports.
             now: The time of the request. Some prices depend on the day or on the time of the day.
-            speed: The speed mode that the response reports.
             is_batch: The request is one of a batch job.
         """
         try:
@@ -101,7 +99,7 @@ class PriceList:
             return None
         from genai_prices import Usage
 
-        given = {"service_tier": tier, "speed": speed, "processing": "batch" if is_batch else None}
+        given = {"service_tier": tier, "processing": "batch" if is_batch else None}
         context = {name: value for name, value in given.items() if value}
         # The public way to the prices that apply: providers that offer the models of others have no prices by tier.
         time = now or datetime.now(UTC)

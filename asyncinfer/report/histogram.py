@@ -53,11 +53,6 @@ class Histogram(BaseModel):
                 return min(_RATIO ** (bucket + 0.5), self.largest)
         return self.largest
 
-    @property
-    def mean(self) -> float | None:
-        """The mean of the values; None if there are none."""
-        return self.total / self.count if self.count else None
-
     def bars(self, most: int) -> Iterator[tuple[float, float, int]]:
         """Yield at most `most` bars from the smallest to the largest value: lower bound, upper bound, count."""
         if not self.buckets:

@@ -32,7 +32,6 @@ class PriceKey(NamedTuple):
         asked: The model that the row asks for; None: that of the endpoint.
         answered: The model that answered, as the response says.
         tier: The service tier, as the response says.
-        speed: The speed mode, as the response says.
         is_batch: The answer is from a batch job.
     """
 
@@ -40,7 +39,6 @@ class PriceKey(NamedTuple):
     asked: str | None = None
     answered: str | None = None
     tier: str | None = None
-    speed: str | None = None
     is_batch: bool = False
 
 
@@ -115,8 +113,7 @@ class Pricing:
             self.has_reported = True
             return usage
         given = described or _NO_METADATA
-        model, tier, speed = given.get("response_model"), given.get("service_tier"), given.get("speed")
-        key = PriceKey(endpoint, asked, model, tier, speed, is_batch)
+        key = PriceKey(endpoint, asked, given.get("response_model"), given.get("service_tier"), is_batch)
         price = self.price(key)
         if price is None:
             self.why_unknown(key)
@@ -155,9 +152,7 @@ class Pricing:
         found = own_price(self._own_of(endpoint), models, is_batch=key.is_batch)
         price_list = self._list
         if found is None and price_list is not None:
-            listed = (
-                price_list.find(endpoint, given, key.tier, speed=key.speed, is_batch=key.is_batch) for given in models
-            )
+            listed = (price_list.find(endpoint, given, key.tier, is_batch=key.is_batch) for given in models)
             found = next((price for price in listed if price is not None), None)
         return found
 
