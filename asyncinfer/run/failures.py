@@ -13,7 +13,7 @@ from asyncinfer.control.run_end import without_details
 from asyncinfer.errors import InputError
 from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.sources import ListSource, Source
+from asyncinfer.run.sources import Source
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import discard_temporary, replacing
 from asyncinfer.scratch.finished import ROW_KEY
@@ -163,14 +163,15 @@ def _remove(path: Path) -> None:
     discard_temporary(path)
 
 
-class NoFailedRows(FailedRows):
-    """Removes the file of the failed rows of an earlier run."""
-
-    def __init__(self, output_path: Path | None) -> None:
-        super().__init__(output_path, ListSource([]), array("I"))
-
-    async def write(self, failures: Failures, written: RowStatusTable | None = None) -> Path | None:
-        return await super().write(Failures(keep_all=False))
+async def remove_failed_rows(output_path: Path | None) -> None:
+    """Remove the file of the failed rows of an earlier run. An error is logged."""
+    if output_path is None:
+        return
+    path = failures_path(output_path)
+    try:
+        await DISK.run(_remove, path)
+    except PATH_ERRORS as error:
+        log.warning("%s: the failed rows of an earlier run cannot be removed: %s", path, os_error_text(error))
 
 
 def place_fields(position: int, output_rows: int, row_key: str | None) -> Mapping[str, int | str]:

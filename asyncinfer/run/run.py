@@ -15,7 +15,7 @@ from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import ConfigError, EngineConfigError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.early_end import interruption_error
-from asyncinfer.run.failures import FailedRows, NoFailedRows
+from asyncinfer.run.failures import FailedRows, remove_failed_rows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.progress_file import failure_in_file
@@ -146,7 +146,7 @@ class Run(RunBase):
                     raise flow.dead
                 # The caller gets each failure. A file of failed rows is of an earlier run.
                 write = partial(self._output().write, statuses=active.statuses)
-                await self._finish(active, flow, NoFailedRows(self.output_path), write)
+                await self._finish(active, flow, None, write)
             if active.scratch is not None and not stats.failed:
                 await remove_finished(active.scratch, len(saved), lambda key, n: (key, n) in saved)
 
@@ -167,10 +167,13 @@ class Run(RunBase):
         self,
         active: ActiveRun,
         flow: RowFlow,
-        failed_rows: FailedRows,
+        failed_rows: FailedRows | None,
         write: Callable[[ScratchFile], Awaitable[None]],
     ) -> None:
         """Write the output and the failed rows, after every row has its outcome or the run was stopped.
+
+        Args:
+            failed_rows: The file of the failed rows; None: remove that of an earlier run.
 
         Raises:
             RunInterruptedError: Rows have no outcome, because the run was stopped.
@@ -184,10 +187,17 @@ class Run(RunBase):
         if is_complete:
             await self._write_output(active, write)
         if not isinstance(flow.dead, EngineConfigError):
-            has_output = is_complete and (self.partial or not stats.failed)
-            stats.failures_path = await failed_rows.write(stats.failures, active.statuses if has_output else None)
+            await self._write_failed_rows(active, failed_rows, is_complete=is_complete)
         if not is_complete:
             raise interruption_error(flow, active)
+
+    async def _write_failed_rows(self, active: ActiveRun, failed_rows: FailedRows | None, *, is_complete: bool) -> None:
+        if failed_rows is None:
+            await remove_failed_rows(self.output_path)
+            return
+        failures = active.stats.failures
+        has_output = is_complete and (self.partial or not failures.count)
+        active.stats.failures_path = await failed_rows.write(failures, active.statuses if has_output else None)
 
     async def _write_output(self, active: ActiveRun, write: Callable[[ScratchFile], Awaitable[None]]) -> None:
         """Write the output. A run without any answer does not replace an older output."""
