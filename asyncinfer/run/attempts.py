@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -32,7 +32,8 @@ from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.usage import Usage
 
 
-class AttemptState(Protocol):
+@dataclass(slots=True, eq=False)
+class AttemptState:
     """What the attempts at one conversation have shown so far.
 
     Attributes:
@@ -45,13 +46,13 @@ class AttemptState(Protocol):
         correction: What the model is told about its rejected answers; None if none was rejected.
     """
 
-    attempts: int
-    spent: int
-    is_suspect: bool
-    endpoint: int
-    answers_seen: int
-    moves: Moves | None
-    correction: Correction | None
+    attempts: int = 0
+    spent: int = 0
+    is_suspect: bool = False
+    endpoint: int = 0
+    answers_seen: int = 0
+    moves: Moves | None = None
+    correction: Correction | None = None
 
 
 # A row that fails at one endpoint after the other may be the reason why they are down. Per endpoint, it is sent on this

@@ -11,24 +11,16 @@ from dataclasses import dataclass
 import anyio
 
 from asyncinfer.aio.clock import Clock, wait_until
-from asyncinfer.control.moves import Moves
+from asyncinfer.run.attempts import AttemptState
 from asyncinfer.run.rows import Row
-from asyncinfer.types.correction import Correction
 
 
-@dataclass(slots=True, eq=False)
-class QueuedRow:
-    """A row, and what the attempts at it have shown; see `AttemptState`. `ready_at`: when it could be sent."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class QueuedRow(AttemptState):
+    """A row, and what the attempts at it have shown. `ready_at`: when it could be sent."""
 
     row: Row
     ready_at: float
-    attempts: int = 0
-    spent: int = 0
-    is_suspect: bool = False
-    endpoint: int = 0
-    answers_seen: int = 0
-    moves: Moves | None = None
-    correction: Correction | None = None
 
 
 class RowQueue:
@@ -56,7 +48,7 @@ class RowQueue:
         """Add new rows."""
         now = self._clock.now()
         before = len(self._ready)
-        self._ready.extend([QueuedRow(row, now) for row in rows])
+        self._ready.extend([QueuedRow(row=row, ready_at=now) for row in rows])
         self._unfinished += len(self._ready) - before
         self._notify()
 

@@ -11,13 +11,12 @@ import anyio
 
 from asyncinfer.aio.clock import wait_until
 from asyncinfer.aio.limiters import DISK
-from asyncinfer.control.moves import Moves
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Demand
 from asyncinfer.control.run_end import FailurePattern, duration
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.attempts import Attempts
+from asyncinfer.run.attempts import Attempts, AttemptState
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.run.items import item_of
 from asyncinfer.run.row_access import RowSettingsError
@@ -26,7 +25,6 @@ from asyncinfer.run.saver import RowOutcome
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.correction import Correction
 from asyncinfer.types.results import failure_of
 from asyncinfer.types.stream import StreamDelta
 from asyncinfer.types.usage import Usage
@@ -42,21 +40,14 @@ _LONG_WAIT = 10.0
 
 
 @dataclass(slots=True)
-class _CallState:
-    """The state of one call, as `AttemptState` describes it.
+class _CallState(AttemptState):
+    """The state of one call.
 
     Attributes:
         is_final: A failure ends the call.
         failed: What the failed attempts used, as far as it is known.
     """
 
-    attempts: int = 0
-    spent: int = 0
-    is_suspect: bool = False
-    endpoint: int = 0
-    answers_seen: int = 0
-    moves: Moves | None = None
-    correction: Correction | None = None
     is_final: bool = False
     failed: Usage | None = None
 
