@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from asyncinfer.telemetry.attributes import (
@@ -29,9 +29,9 @@ _CAPTURE_VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _CAPTURE_VALUES = frozenset({"span_only", "span_and_event", "true"})
 
 
-def is_captured(environ: Mapping[str, str] = os.environ) -> bool:
+def is_captured() -> bool:
     """Whether the environment asks for messages in spans. Events are not supported."""
-    return environ.get(_CAPTURE_VARIABLE, "").strip().lower() in _CAPTURE_VALUES
+    return os.environ.get(_CAPTURE_VARIABLE, "").strip().lower() in _CAPTURE_VALUES
 
 
 def input_attributes(conversation: Conversation) -> Attributes:
