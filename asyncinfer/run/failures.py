@@ -11,7 +11,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.control.run_end import without_details
 from asyncinfer.errors import InputError
-from asyncinfer.run.items import InputItem
+from asyncinfer.run.items import InputItem, check_unchanged
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch import disk
@@ -142,8 +142,7 @@ class FailedRows:
         place: Mapping[str, int | str] = {}
         with replacing(path) as file:
             for row, item in enumerate(self._source.items()):
-                if row >= len(self._checksums) or item.checksum != self._checksums[row]:
-                    raise InputError(f"{self._source.name} changed while it was read (row {row})")
+                check_unchanged(self._source.name, row, item, self._checksums)
                 if (failure := failures.of(row)) is not None:
                     if written is not None:
                         place = place_fields(before, written.fresh_count, self._row_key(row))

@@ -151,6 +151,24 @@ def require_messages(conversation: Conversation) -> None:
         raise InputError("the conversation has no messages")
 
 
+def check_unchanged(name: str, row: int, item: InputItem, checksums: Sequence[int], consequence: str = "") -> None:
+    """Raise InputError if a row that is read again is not the one that was validated.
+
+    Args:
+        name: The name of the source.
+        checksums: The checksum of each row, from the first reading.
+        consequence: What the message says between the row and what to do.
+    """
+    if row >= len(checksums) or item.checksum != checksums[row]:
+        raise changed_error(name, row, consequence)
+
+
+def changed_error(name: str, row: int, consequence: str = "") -> InputError:
+    """The error for a source that changed while it was read."""
+    what = f"changed while it was read (row {row}){consequence}"
+    return InputError(f"{name}: {what}. Run again: the run then uses the present content.")
+
+
 def validation_message(error: ValidationError) -> str:
     """The first three problems of a validation error, in one line."""
     shown: list[str] = []

@@ -12,7 +12,7 @@ from asyncinfer.aio.limiters import DISK, ROWS
 from asyncinfer.aio.tasks import foreign_code
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.items import InputItem, item_of
+from asyncinfer.run.items import InputItem, changed_error, check_unchanged, item_of
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import InputRow, RejectedRow, Row, SavedRow, with_id
@@ -81,20 +81,13 @@ class InputReader:
             if len(rows) >= min(room, self._left) or size > _CHUNK_BYTES or perf_counter() > deadline:
                 self._left -= len(rows)
                 return rows
-        raise self._changed(len(self._validated))
+        raise changed_error(self._source.name, len(self._validated))
 
     def _skip(self, index: int, item: InputItem) -> bool:
-        if index >= len(self._validated) or item.checksum != self._validated.checksums[index]:
-            raise self._changed(index)
+        check_unchanged(self._source.name, index, item, self._validated.checksums)
         if self._only is not None:
             return index not in self._only
         return self._statuses.saved(index) and not (self._deliver_saved or self._statuses.must_save_again(index))
-
-    def _changed(self, index: int) -> InputError:
-        return InputError(
-            f"{self._source.name}: changed while it was read (row {index}). Run again: the run then uses the present "
-            "content."
-        )
 
     def _row(self, index: int, item: InputItem) -> InputRow:
         if (error := self._validated.rejected.get(index)) is not None:

@@ -14,6 +14,7 @@ from asyncinfer.data.compression import compressing
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.errors import ConfigError, InputError
+from asyncinfer.run.items import check_unchanged
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.atomic import replacing
@@ -121,12 +122,9 @@ def _answered(
 ) -> Generator[tuple[int, Mapping[str, Any], Conversation]]:
     """The rows that are answered, each with its place, its values and its finished conversation."""
     texts = scratch.texts(statuses.spans())
+    consequence = f", so the output is not written. The answers are saved in {scratch.path}"
     with closing(source.items()) as items:
         for row, item in enumerate(items):
-            if row >= len(checksums) or item.checksum != checksums[row]:
-                raise InputError(
-                    f"{source.name}: changed while it was read (row {row}), so the output is not written. The answers "
-                    f"are saved in {scratch.path}. Run again: the run then uses the present content."
-                )
+            check_unchanged(source.name, row, item, checksums, consequence)
             if statuses.is_fresh(row):
                 yield row, item.values(), Conversation.from_json(next(texts))
