@@ -108,7 +108,8 @@ async def retry_failures(config: InferenceConfig, run: Callable[[FailuresRetry],
     """
     async with retry_of(config) as retry:
         rows = retry.rows
-        summary = await run(retry)
+        async with clean_up_after(lambda: _keep_spent(retry)):
+            summary = await run(retry)
         await in_slices(rows.match(summary.total))
         if retry.saved is not None:
             await _save(retry.scratch, rows)
@@ -141,6 +142,34 @@ async def _save(scratch: ScratchFile, rows: RetriedRows) -> None:
         while block := await DISK.run(lambda: next(blocks, b"")):
             with CancelScope(shield=True):
                 await scratch.append(block)
+
+
+async def _keep_spent(retry: Retry) -> None:
+    """Copy what attempts of the retry without an answer used to the run, whose scratch file stays until its end."""
+    path = scratch_path(retry.rows.answers)
+    if not await DISK.run(path.exists):
+        return
+    lines = list[bytes]()
+    await in_slices(_add_spent(path, retry.scratch, lines))
+    if lines:
+        if retry.saved is None:
+            await in_slices(retry.scratch.recover())
+        await retry.scratch.append(b"".join(lines))
+
+
+def _add_spent(path: Path, run: ScratchFile, lines: list[bytes]) -> Generator[None]:
+    """Add the lines of a scratch file that say what attempts without an answer used, unless the run has them."""
+    kept = {spent.number for spent, _ in run.spent_lines()}
+    scratch = ScratchFile(path)
+    scratch.acquire()
+    try:
+        yield from (None for _ in scratch.recover())
+        for spent, line in scratch.spent_lines():
+            if spent.number not in kept:
+                lines.append(line)
+            yield
+    finally:
+        scratch.close()
 
 
 def _blocks(saved: Iterator[tuple[bytes, int, bytes]]) -> Generator[bytes]:

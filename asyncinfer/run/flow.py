@@ -89,6 +89,7 @@ class RowFlow:
                 if limited is not None:
                     self.limit_reason = self.limit_reason or limited.limit_reason
             finally:
+                self._saver.abandoned()
                 for background in helpers:
                     background.close()
 

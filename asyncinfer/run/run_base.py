@@ -208,7 +208,8 @@ class RunBase:
         matcher = await self._match_saved(active.scratch, rows, active.statuses)
         find = active.previous.mark_rows if is_pilot else active.previous.find_rows
         await in_slices(find(rows, active.statuses))
-        await count_saved(active.spending, active.scratch, active.statuses.all_spans())
+        spans = active.statuses.all_spans()
+        await count_saved(active.spending, active.scratch, spans, lambda key, n: rows.index.find(key, n) is not None)
         return matcher
 
     async def _match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:

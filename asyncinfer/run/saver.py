@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, NamedTuple, ParamSpec, TypeVar
 
 import anyio
 
@@ -18,6 +18,7 @@ from asyncinfer.run.events import Latency, RowFailed, RowFinished, RowResumed, R
 from asyncinfer.run.outcome_sharing import OutcomeSharing
 from asyncinfer.run.rows import RejectedRow, Row, SavedRow
 from asyncinfer.scratch.format import encode
+from asyncinfer.scratch.spent import encode_spent
 from asyncinfer.scratch.writer import ScratchWriter
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
@@ -58,6 +59,14 @@ class _Answer:
     response_id: str | None = None
 
 
+class _Failed(NamedTuple):
+    """What the failed attempts at an open row used, and the identity of the row."""
+
+    key: bytes
+    n: int
+    usage: Usage
+
+
 class ResultSaver:
     """Makes answers durable, and then delivers them.
 
@@ -82,22 +91,22 @@ class ResultSaver:
         self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
         self._deliver, self._duplicates, self._cache = deliver, duplicates, cache
         self._close, self._on_engine_dead = close, on_engine_dead
-        # What the failed attempts at open rows used.
-        self._failed: dict[int, Usage] = {}
+        self._failed: dict[int, _Failed] = {}
         self.writer = ScratchWriter[_Answer](active.scratch, self._saved) if active.scratch is not None else None
         self.sharing = OutcomeSharing(self.duplicate) if duplicates is not None else None
 
     def attempt_failed(self, row: Row, usage: Usage) -> bool:
         """Count what a failed attempt used. Returns whether the limits leave room for another one."""
         failed = self._failed.get(row.index)
-        self._failed[row.index] = usage if failed is None else failed.plus_later(usage)
+        total = usage if failed is None else failed.usage.plus_later(usage)
+        self._failed[row.index] = _Failed(row.key, row.n, total)
         return self._spending is None or self._spending.attempt_failed(usage)
 
     async def answered(self, row: Row, completion: Completion, latency: Latency) -> None:
         if self._spending is not None:
             self._spending.answered(row, completion)
         if self._failed and (failed := self._failed.pop(row.index, None)) is not None:
-            completion = replace(completion, usage=failed.plus_later(completion.usage))
+            completion = replace(completion, usage=failed.usage.plus_later(completion.usage))
         answer = _answer(row, completion, latency)
         answer.kept = (row, completion) if self._cache is not None else None
         if await self._save(row, completion, answer):
@@ -157,6 +166,12 @@ class ResultSaver:
     def failed(self, row: Row, failure: FailureDetail) -> None:
         self._fail(row.index, failure)
         self._share(row, failure)
+
+    def abandoned(self) -> None:
+        """No open row will have an outcome. Save what their attempts used."""
+        for failed in self._failed.values():
+            self._keep_spent(failed)
+        self._failed.clear()
 
     def ended_early(self, error: EngineDeadError) -> None:
         self._on_engine_dead(error)
@@ -220,14 +235,21 @@ class ResultSaver:
     def _lose(self, row: Row, completion: Completion) -> None:
         """The answer of a row cannot be saved. What it used belongs to the failure of the row."""
         if completion.usage is not None:
-            self._failed[row.index] = completion.usage
+            self._failed[row.index] = _Failed(row.key, row.n, completion.usage)
+
+    def _keep_spent(self, failed: _Failed) -> None:
+        """Save what attempts without an answer used, so that it counts in later runs of the job."""
+        if self._spending is not None and self.writer is not None:
+            self.writer.note(encode_spent(*failed))
 
     def _fail(self, index: int, failure: FailureDetail) -> None:
-        usage = self._failed.pop(index, None)
+        failed = self._failed.pop(index, None)
+        if failed is not None:
+            self._keep_spent(failed)
         if self._spending is not None:
             self._spending.failed(index)
         self._statuses.fail(index)
-        self._events.emit(RowFailed(index, failure, usage))
+        self._events.emit(RowFailed(index, failure, failed.usage if failed is not None else None))
         if self._deliver is not None:
             self._deliver(index, failure)
         self._close()

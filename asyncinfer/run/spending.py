@@ -10,6 +10,7 @@ from asyncinfer.errors import ConfigError
 from asyncinfer.run.budget import Amount, Budget, SpendingLimits, token_bound, tokens_of
 from asyncinfer.run.pricing import PriceKey, Pricing, model_of
 from asyncinfer.run.rows import Row
+from asyncinfer.scratch.spent import SpentLine
 from asyncinfer.types.answer import COST, DUPLICATE_OF, FROM_CACHE, Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.costs import RunCost
@@ -45,6 +46,7 @@ class Spending:
         self._usd, self._unpriced = 0.0, 0
         self._has_cost = False
         self._unknown: str | None = None
+        self._counted: set[int] = set()
 
     def prepare(self, is_sent_alone: Callable[[Conversation], bool] = _is_sent_alone) -> None:
         """Load the price list, if it is needed. Blocks.
@@ -93,6 +95,16 @@ class Spending:
         assert self.budget is not None, "saved answers count only towards a limit"
         for number, answer in enumerate(answers):
             self.budget.spend(self._paid(answer))
+            if number % _EVERY == 0:
+                yield
+
+    def count_spent(self, lines: Iterable[SpentLine]) -> Generator[None]:
+        """Count what earlier runs of this job paid for attempts without an answer, each once. Yields now and then."""
+        assert self.budget is not None, "it counts only towards a limit"
+        for number, line in enumerate(lines):
+            if line.number not in self._counted:
+                self._counted.add(line.number)
+                self.budget.spend(self._spent(line.usage))
             if number % _EVERY == 0:
                 yield
 
@@ -146,6 +158,14 @@ class Spending:
                 f"max_cost: {where} asks for the model {asked!r}, whose price is unknown; set cost_per_million.models"
             )
         return Amount(sum(bound), max(price.bound(*bound) for price in prices if price is not None))
+
+    def _spent(self, usage: Usage) -> Amount:
+        """What attempts without an answer cost. If that is unknown, the endpoint that costs most is assumed."""
+        if usage.cost is not None or self._max_cost is None:
+            return Amount(tokens_of(usage), usage.cost or 0.0)
+        prices = (self._pricing.price(PriceKey(name)) for name in self._pricing.endpoints)
+        costs = (price.bound(usage.prompt_tokens, usage.completion_tokens) for price in prices if price is not None)
+        return Amount(tokens_of(usage), max(costs, default=0.0))
 
     def _paid(self, answer: Conversation) -> Amount:
         """What a saved answer cost. If it does not say that, it counts as the most that its request may have cost."""

@@ -22,6 +22,7 @@ from asyncinfer.errors import ScratchError, ScratchLockedError
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import async_replacing, discard_temporary, replacing
 from asyncinfer.scratch.format import Recovery, SavedLine, decode, looks_like_scratch
+from asyncinfer.scratch.spent import SpentLine, SpentSpans, decode_spent
 from asyncinfer.types.paths import NotAFileError, advice, open_regular, os_error_text, require_regular
 
 log = logging.getLogger("asyncinfer")
@@ -84,6 +85,7 @@ class ScratchFile:
         self._open_file = open_file
         self._file: DiskFile | None = None
         self._size = 0
+        self._spent = SpentSpans()
         # Different worker threads acquire and release it.
         self._lock = FileLock(lock_path(path), timeout=0, mode=0o600, thread_local=False)
 
@@ -147,7 +149,7 @@ class ScratchFile:
                 yield line
         if not is_scratch:
             raise ScratchError(f"{self.path} was not written by asyncinfer: move it elsewhere first")
-        self._size = recovery.end
+        self._size, self._spent = recovery.end, recovery.spent
         self._report(recovery)
 
     def _report(self, recovery: Recovery) -> None:
@@ -178,6 +180,13 @@ class ScratchFile:
         assert self._file is not None, "read before recover"
         with as_scratch_error(self.path, "cannot be read"):
             return self._file.read_at(offset, length)
+
+    def spent_lines(self) -> Generator[tuple[SpentLine, bytes]]:
+        """What attempts without an answer used, as `recover` has found it, and the line that says so. Blocks."""
+        for offset, length in zip(self._spent.offsets, self._spent.lengths, strict=True):
+            line = self.read(offset, length)
+            if (spent := decode_spent(line)) is not None:
+                yield spent, line
 
     def _read_whole(self, offset: int, length: int, ahead: int) -> bytes:
         """Read at least `length` bytes, and up to `ahead` bytes if the file is long enough."""
@@ -236,7 +245,7 @@ class ScratchFile:
             replacing(self.path) as new,
         ):
             for count, line in enumerate(old, 1):
-                saved = decode(line, 0)
+                saved = decode(line, 0) or decode_spent(line)
                 if saved is not None and wanted(saved.key, saved.n):
                     new.write(line)
                 if count % every == 0:

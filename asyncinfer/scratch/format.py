@@ -1,4 +1,4 @@
-"""The format of the scratch file: JSONL, with one finished row and a checksum in each line.
+"""The format of the scratch file: JSONL, with one finished row and a checksum in each line; see `spent` for others.
 
     {"crc":"9a0b1c2d","key":"<32 hex>","n":0,"source":"<8 hex>","conversation":{...}}
 
@@ -17,6 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
 from pydantic_core import from_json
+
+from asyncinfer.scratch.spent import SpentSpans, decode_spent
 
 FIRST_BYTES = b'{"crc":'
 _HEAD = re.compile(
@@ -118,11 +120,13 @@ class Recovery:
     Attributes:
         end: Where the last complete line ends. The rest of the file is an incomplete line.
         damaged: The numbers of the complete lines that do not match their checksum.
+        spent: The positions of the lines that say what attempts without an answer used.
     """
 
     file: BinaryIO
     end: int = 0
     damaged: list[int] = field(default_factory=list[int])
+    spent: SpentSpans = field(default_factory=SpentSpans)
 
     def lines(self) -> Iterator[SavedLine]:
         for number, line in enumerate(self.file, 1):
@@ -130,7 +134,9 @@ class Recovery:
                 return
             saved = decode(line, 0)
             start, self.end = self.end, self.end + len(line)
-            if saved is None or not is_readable(line, saved.offset, stop := saved.offset + saved.length):
+            if saved is None and decode_spent(line) is not None:
+                self.spent.add(start, len(line))
+            elif saved is None or not is_readable(line, saved.offset, stop := saved.offset + saved.length):
                 self.damaged.append(number)
             else:
                 reason = _finish_reason(line[saved.offset : stop]) if _COUNTED.search(line) else None

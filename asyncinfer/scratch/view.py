@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.file import lock_path, scratch_path
 from asyncinfer.scratch.format import FIRST_BYTES, decode
+from asyncinfer.scratch.spent import decode_spent
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.lines import bounded_lines, is_cut, skip_line
 from asyncinfer.types.paths import PATH_ERRORS, open_regular, os_error_text
@@ -86,6 +87,8 @@ class RowFile:
             return None
         if line.startswith(FIRST_BYTES):
             saved = decode(line, 0)
+            if saved is None and decode_spent(line) is not None:
+                return None
             line = line[saved.offset : saved.offset + saved.length] if saved is not None else b""
         try:
             return Conversation.from_json(line)

@@ -28,6 +28,7 @@ class ScratchWriter(Generic[R]):
         self._file, self._saved = file, saved
         self._records: list[R] = []
         self._lines: list[bytes] = []
+        self._notes: list[bytes] = []
         self._wake = anyio.Event()
         self._closed = False
 
@@ -37,8 +38,13 @@ class ScratchWriter(Generic[R]):
         self._lines.append(line)
         self._wake.set()
 
+    def note(self, line: bytes) -> None:
+        """Add a line that saves no record. Never waits."""
+        self._notes.append(line)
+        self._wake.set()
+
     def close(self) -> None:
-        """Let `run` return when all records that were added are saved."""
+        """Let `run` return when everything that was added is saved."""
         self._closed = True
         self._wake.set()
 
@@ -49,12 +55,13 @@ class ScratchWriter(Generic[R]):
             ScratchError: The records cannot be written. No record of the batch was saved.
         """
         with anyio.CancelScope(shield=True):
-            while self._records or not self._closed:
+            while self._records or self._notes or not self._closed:
                 await self._wake.wait()
                 self._wake = anyio.Event()
-                while self._records:
+                while self._records or self._notes:
                     records, self._records = self._records, []
                     lines, self._lines = self._lines, []
-                    offset = await self._file.append(b"".join(lines))
+                    notes, self._notes = self._notes, []
+                    offset = await self._file.append(b"".join(lines + notes))
                     for record, span in zip(records, spans(lines, offset), strict=True):
                         self._saved(record, *span)

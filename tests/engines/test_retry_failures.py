@@ -13,13 +13,16 @@ from asyncinfer import (
     InferenceConfig,
     InferenceFailedError,
     InputError,
+    RequestError,
     RunInterruptedError,
     ScratchError,
     SpendingLimitError,
     Stop,
+    Usage,
 )
 from asyncinfer.run.retried_rows import RetriedRows
 from asyncinfer.scratch import disk
+from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
 
 
@@ -370,6 +373,45 @@ async def test_retry_that_was_killed_before_the_merge_sends_nothing_again(
     assert not engine.asked
     assert (summary.completed, summary.failed) == (2, 0)
     assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
+
+
+class Paid(FakeEngine):
+    """Its failed attempts use tokens."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        try:
+            return await super()._generate(conversation)
+        except RequestError as error:
+            error.usage = Usage(3, 4, 7)
+            raise
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_limit_on_tokens_counts_failed_rows_of_each_run_once(tmp_path: Path, *, answered: bool) -> None:
+    priced = {"cost_per_million": {"input": 1, "output": 2}, "generation": {"max_new_tokens": 10}}
+    failing = (0, 1, 2) if answered else range(10)
+    write_jsonl(tmp_path / "in.jsonl", questions(10))
+    await Paid(rejecting(*failing)).arun(job(tmp_path, **priced))
+    retry, spent = job(tmp_path, **priced, retry_failures=True), 70
+    for failing in ((0, 1), (0, 1)) if answered else (range(10), range(9)):
+        engine = Paid(rejecting(*failing))
+        await engine.arun(retry)
+        spent += 7 * engine.asked.total()
+    for again in (retry, retry, job(tmp_path, **priced)):
+        with pytest.raises(SpendingLimitError, match=f"So far, {spent} tokens"):
+            await FakeEngine().arun(again.model_copy(update={"max_tokens": spent}))
+    await FakeEngine().arun(job(tmp_path, **priced))
+    assert names(tmp_path) == {"in.jsonl", "out.jsonl"}
+
+
+async def test_limit_counts_failed_rows_of_an_interrupted_retry(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 0, 1)
+    settings = {"generation": {"max_new_tokens": 10}}
+    limited = InferenceConfig.model_validate({**config.model_dump(exclude_unset=True), **settings, "max_tokens": 500})
+    with pytest.raises(SpendingLimitError):
+        await Paid(rejecting(0), workers=1).arun(limited.model_copy(update={"max_tokens": 56 + 345}))
+    with pytest.raises(SpendingLimitError, match="So far, 63 tokens"):
+        await FakeEngine().arun(limited.model_copy(update={"max_tokens": 63}))
 
 
 async def test_limit_on_tokens_counts_the_first_run(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.types.answer import Completion
-from tests.fakes import FakeEngine, question, questions, read_jsonl
+from tests.fakes import FakeEngine, question, questions, read_jsonl, refusal, rejection
 from tests.recorder import Recorder
 
 # Each answer of a `FakeEngine` has 3 prompt tokens and 4 others: it costs 3 + 8 = 11 millionths of a dollar.
@@ -117,6 +117,78 @@ class TestResume:
             sent += engine.asked.total()
             assert stopped.value.summary.completed == sent
             assert answers - BOUND_COST / ANSWER_COST < sent <= answers
+
+
+class Rejecting(FakeEngine):
+    """Half of the rows fail, although each of their attempts uses tokens."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
+        if int(str(conversation.messages[-1].content).split()[-1]) % 2:
+            error = rejection()
+            error.usage = completion.usage
+            raise error
+        return completion
+
+
+class TestRowsThatFail:
+    @pytest.mark.parametrize("limit", [{"max_tokens": 2_000}, {"max_cost": 2_000 * ANSWER_COST / 7}])
+    async def test_failed_rows_of_earlier_runs_count(self, tmp_path: Path, limit: dict[str, float]) -> None:
+        config, sent = settings(output_path=str(tmp_path / "out.jsonl"), **limit), list[int]()
+        for _ in range(3):
+            engine = Rejecting()
+            with pytest.raises(SpendingLimitError):
+                await engine.ainfer(questions(1_000), config)
+            sent.append(engine.asked.total())
+        assert 2_000 - 2 * BOUND < 7 * sent[0] <= 2_000
+        assert 7 * sum(sent) <= 2_000
+
+    async def test_failed_rows_count_once_and_until_the_job_ends(self, tmp_path: Path) -> None:
+        config = settings(output_path=str(tmp_path / "out.jsonl"))
+        await Rejecting().ainfer_partial(questions(10), config)
+        await Rejecting().ainfer_partial(questions(10), config)
+        spent = 7 * (10 + 5)
+        for _ in range(2):
+            with pytest.raises(SpendingLimitError, match=f"So far, {spent} tokens"):
+                await FakeEngine().ainfer(questions(10), config.model_copy(update={"max_tokens": spent}))
+        await FakeEngine().ainfer(questions(10), config.model_copy(update={"max_tokens": spent + 6 * BOUND}))
+        assert not (tmp_path / "scratch").exists()
+
+    async def test_failed_rows_of_other_settings_do_not_count(self, tmp_path: Path) -> None:
+        config = settings(output_path=str(tmp_path / "out.jsonl"))
+        await Rejecting().ainfer_partial(questions(10), config)
+        other = settings(output_path=str(tmp_path / "out.jsonl"), generation={"max_new_tokens": 11}, max_tokens=341)
+        with pytest.raises(SpendingLimitError, match=r"So far, (0|7) tokens"):
+            await FakeEngine().ainfer(questions(10), other)
+
+    async def test_attempts_at_rows_that_a_stop_leaves_open_count(self, tmp_path: Path) -> None:
+        class Waiting(FakeEngine):
+            async def _generate(self, conversation: Conversation) -> Completion:
+                completion = await super()._generate(conversation)
+                stop.request()
+                error = refusal(after=1e6)
+                error.usage = completion.usage
+                raise error
+
+        stop, config = Stop(), settings(output_path=str(tmp_path / "out.jsonl"))
+        with pytest.raises(RunInterruptedError):
+            await (engine := Waiting(workers=1)).ainfer(questions(2), config, stop=stop)
+        with pytest.raises(SpendingLimitError, match=f"So far, {7 * engine.asked.total()} tokens"):
+            await FakeEngine().ainfer(questions(2), config.model_copy(update={"max_tokens": 20}))
+
+    async def test_iteration_counts_them_too(self, tmp_path: Path) -> None:
+        config = settings(output_path=str(tmp_path / "out.jsonl"))
+        async for _ in Rejecting().ainfer_iter(iter(questions(10)), config):
+            pass
+        with pytest.raises(SpendingLimitError, match="So far, 70 tokens"):
+            async for _ in FakeEngine().ainfer_iter(iter(questions(10)), config.model_copy(update={"max_tokens": 70})):
+                pass
+
+    async def test_nothing_is_saved_without_a_price_and_a_limit(self, tmp_path: Path) -> None:
+        engine = Rejecting()
+        await engine.ainfer_partial([question("1"), question("3")], InferenceConfig(output_path=tmp_path / "out.jsonl"))
+        assert engine.asked.total() == 2
+        assert not (tmp_path / "scratch").exists()
 
 
 class TestBounds:
