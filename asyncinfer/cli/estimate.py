@@ -11,6 +11,7 @@ from asyncinfer.cli.interrupts import interruptible
 from asyncinfer.cli.messages import is_json, say
 from asyncinfer.config import InferenceConfig
 from asyncinfer.control.run_end import duration
+from asyncinfer.data.layout import output_layout
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.costs import usd_text
@@ -31,7 +32,7 @@ async def run_estimate(config: InferenceConfig, rows: int) -> int:
     if is_json():
         say(f"estimate for {estimate.left} rows", estimate=asdict(estimate))
     else:
-        lines = [*_lines(estimate, config.output_path)]
+        lines = [*_lines(estimate, config)]
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
             say(f"{name:<{width}}  {value}")
@@ -41,16 +42,17 @@ async def run_estimate(config: InferenceConfig, rows: int) -> int:
     return SOME_FAILED if estimate.failures else 0
 
 
-def _lines(estimate: Estimate, output: str | None) -> Iterator[tuple[str, str]]:
+def _lines(estimate: Estimate, config: InferenceConfig) -> Iterator[tuple[str, str]]:
     yield "pilot", _pilot(estimate)
     if not estimate.left:
         yield "rows left", f"0 of {estimate.rows:,}: the job is finished"
         return
     yield "rows left", f"{estimate.left:,} of {estimate.rows:,}"
     if estimate.sent_again:
-        is_finished = estimate.sent_again == estimate.left
-        what = "all of them: the job is finished" if is_finished else f"{estimate.sent_again:,} of them"
-        yield "answered", f"{what}. The answers are in {output}; without --reuse, a run sends these rows again"
+        yield "answered", _answered(estimate, config)
+    if not estimate.pilot_rows and not estimate.failures and estimate.sent_again:
+        yield "estimate", "none: nothing was sent"
+        return
     if estimate.prompt_tokens is None or estimate.completion_tokens is None:
         yield "estimate", "none: no answer of the pilot says how many tokens it used"
         return
@@ -67,9 +69,20 @@ def _lines(estimate: Estimate, output: str | None) -> Iterator[tuple[str, str]]:
         yield "time", "unknown: the rows of the pilot were answered earlier"
 
 
+def _answered(estimate: Estimate, config: InferenceConfig) -> str:
+    """The rows that have answers in the output, and what a run does with them."""
+    is_finished = estimate.sent_again == estimate.left
+    what = "all of them: the job is finished" if is_finished else f"{estimate.sent_again:,} of them"
+    can_reuse = output_layout(config.output_path, config.output).is_plain
+    unless = "without --reuse," if can_reuse else "they cannot be reused, so"
+    return f"{what}. The answers are in {config.output_path}; {unless} a run sends these rows again"
+
+
 def _pilot(estimate: Estimate) -> str:
     now = estimate.pilot_rows - estimate.already_answered
     paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
+    if not estimate.pilot_rows and not estimate.failures and estimate.sent_again:
+        return "no rows"
     if not estimate.already_answered:
         return f"{now} rows answered{paid}; their answers are saved"
     if not now:

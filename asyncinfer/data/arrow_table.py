@@ -126,8 +126,23 @@ class FileTable(ArrowTable):
 class ParquetTable(FileTable):
     """A Parquet file. Memory holds one batch, not a whole row group."""
 
+    def row_count(self) -> int:
+        """The number of rows, which the end of the file says.
+
+        Raises:
+            InputError: It is not a Parquet file.
+        """
+        with self._parquet() as opened:
+            return opened.metadata.num_rows
+
     @contextmanager
     def _batches(self) -> Generator[tuple[Any, Iterator[Any]]]:
+        with self._parquet() as opened:
+            batches = opened.iter_batches(batch_size=_batch_rows(opened.metadata), use_threads=False)
+            yield opened.schema_arrow, batches
+
+    @contextmanager
+    def _parquet(self) -> Generator[Any]:
         parquet = pyarrow("pyarrow.parquet")
         with self._opened("Parquet") as file:
             try:
@@ -136,8 +151,7 @@ class ParquetTable(FileTable):
                 what = f"is not a Parquet file, or it is truncated: {error_text(error)}"
                 raise InputError(f"{self.name}: {what}") from None
             with opened:
-                batches = opened.iter_batches(batch_size=_batch_rows(opened.metadata), use_threads=False)
-                yield opened.schema_arrow, batches
+                yield opened
 
 
 class ArrowFileTable(FileTable):

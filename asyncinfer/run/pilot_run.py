@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import islice
 
 from asyncinfer.aio.limiters import DISK
@@ -37,7 +38,8 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
         pace: How fast the engine can answer rows.
 
     Returns:
-        What the other rows will take.
+        What the other rows will take. Without a pilot if the output shows that the job is finished, but not which row
+        has which answer: then all rows would be sent again.
 
     Raises:
         InputError: Rows are not valid; nothing was sent.
@@ -59,7 +61,11 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
         duplicates = set[int]()
         if run.duplicates is not None and rows.has_duplicates:
             await in_slices(_add_duplicates(source, rows, run.duplicates(None), duplicates))
+        size = 0 if active.previous.is_finished else size
         pilot = Pilot(rows, active.statuses, size, duplicates=duplicates, reuses_output=run.reuse_output)
+        if active.previous.is_finished:
+            estimate = pilot.estimate(pace, None)
+            return replace(estimate, sent_again=estimate.left)
         events.subscribe(pilot.observe)
         await in_slices(_read_output(pilot, active))
         asked = pilot.chosen - pilot.in_output

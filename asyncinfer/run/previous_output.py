@@ -11,7 +11,8 @@ import anyio
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.data.layout import OutputLayout
-from asyncinfer.errors import ConfigError
+from asyncinfer.data.row_count import count_rows
+from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
@@ -32,6 +33,11 @@ class PreviousOutput:
     Args:
         limit: The most rows of this run, as the user has set it. A run of some rows for a trial must not replace the
             answers to more rows.
+
+    Attributes:
+        output: The file, while it is open; None if there is none.
+        is_finished: Whether the job looks finished although no row can be matched with its answer: the file is not
+            plain JSONL, and has as many rows as the input. Known after `mark_rows`.
     """
 
     def __init__(self, path: Path | None, *, reuse: bool, layout: OutputLayout, limit: int | None = None) -> None:
@@ -44,6 +50,7 @@ class PreviousOutput:
             )
         self._path, self._reuse, self._layout, self._limit = path, reuse, layout, limit
         self.output: FinishedOutput | None = None
+        self.is_finished = False
         self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
 
     @asynccontextmanager
@@ -82,43 +89,90 @@ class PreviousOutput:
                     statuses.mark_in_output(row, *span)
             if number % _EVERY == 0:
                 yield
-        self._check_limit(count + others + known)
+        yield from self._check_limit(count + others + known)
         if count and not self._reuse:
             self._warn_of_answers(f"answers to {count} of these {len(rows)} rows")
         if others:
             self._warn_of_loss(f"{others} answer(s) to rows that are not in this input, or of other settings")
         if not (count or others or known):
-            self._warn_of_foreign_content()
+            self._warn_of_foreign_content(statuses.saved_count)
 
     def mark_rows(self, rows: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
-        """As `find_rows`, but always let rows take their answers from the output. Warns only if it cannot be read."""
-        if not self._layout.is_plain and self.output is not None and self.output.size:
-            log.warning(
-                "%s exists already. Its answers cannot be read back: the rows of the pilot are sent", self._path
-            )
+        """As `find_rows`, but always let rows take their answers from the output. Warns only if that is impossible."""
+        if self._has_unmatched_rows():
+            yield from self._look_at_count(len(rows), statuses.saved_count)
         for number, (row, span) in enumerate(self._matches(rows)):
             if row is not None and not statuses.saved(row):
                 statuses.mark_in_output(row, *span)
             if number % _EVERY == 0:
                 yield
 
-    def _warn_of_foreign_content(self) -> None:
-        """Warn if the file has content, but no answers of a run."""
-        if not self._layout.is_plain and self.output is not None and self.output.size:
+    def _look_at_count(self, rows: int, saved: int) -> Generator[None]:
+        """Find out from the number of its rows whether the output is that of a finished job."""
+        try:
+            answers = 0 if saved else (yield from self._row_count())
+        except InputError:
+            answers = 0
+        self.is_finished = answers == rows > 0
+        what = "the rows of the pilot are sent, except those that the scratch file has"
+        if self.is_finished:
+            what = (
+                f"it has {answers} rows, as many as the input, so the job counts as finished and nothing is sent. For "
+                "an estimate of other settings or other rows, choose another output_path"
+            )
+        log.warning("%s exists already. Its answers cannot be read back: %s", self._path, what)
+
+    def _has_unmatched_rows(self) -> bool:
+        """Whether the file has content in which no row can be found by its key."""
+        return not self._layout.is_plain and self.output is not None and bool(self.output.size)
+
+    def _warn_of_foreign_content(self, saved: int) -> None:
+        """Warn if the file has content, but no answers that can be matched with rows.
+
+        Args:
+            saved: How many rows have answers in the scratch file.
+        """
+        if self._has_unmatched_rows():
+            again = "Its rows are sent again, and the file is replaced at the end."
+            if saved:
+                again = (
+                    f"It is replaced at the end. {saved} rows have saved answers in the scratch file and are not sent "
+                    "again; all others are sent."
+                )
             log.warning(
-                "%s exists already. Its rows are sent again, and the file is replaced at the end. To keep it, stop and "
-                "copy the file, or choose another output_path.",
+                "%s exists already. %s To keep it, stop and copy the file, or choose another output_path.",
                 self._path,
+                again,
             )
         elif self.output is not None and self.output.size:
             self._warn_of_loss("content that is not from a run")
 
-    def _check_limit(self, answers: int) -> None:
-        if self._limit is not None and answers > self._limit:
+    def _check_limit(self, answers: int) -> Generator[None]:
+        """Raise a ConfigError if the file has more answers than the limit. Blocks; yields every 64 rows.
+
+        Args:
+            answers: How many answers were found by their row keys. Without any, all rows of the file count.
+        """
+        if self._limit is None:
+            return
+        way_out = "Choose another output_path for a run with a limit, or move the file away"
+        try:
+            answers = answers or (yield from self._row_count())
+        except InputError as error:
+            raise ConfigError(
+                f"limit: {self._path} exists already, and its rows cannot be counted: {error}. {way_out}"
+            ) from None
+        if answers > self._limit:
             raise ConfigError(
                 f"limit: {self._path} has {answers} answers, and this run would replace them with at most "
-                f"{self._limit}. Choose another output_path for a run with a limit, or move the file away"
+                f"{self._limit}. {way_out}"
             )
+
+    def _row_count(self) -> Generator[None, None, int]:
+        """Count all rows of the file. Raises an InputError if it is not of the layout of this run."""
+        if self._path is None or self.output is None or not self.output.size:
+            return 0
+        return (yield from count_rows(self._path, self._layout))
 
     def _warn_of_loss(self, what: str) -> None:
         log.warning(
@@ -128,17 +182,21 @@ class PreviousOutput:
             what,
         )
 
-    def index(self) -> Generator[None]:
-        """Index the answers, for `claim`. Blocks; yields every 64 lines. Raises as `find_rows` does."""
+    def index(self, saved: int) -> Generator[None]:
+        """Index the answers, for `claim`. Blocks; yields every 64 lines. Raises as `find_rows` does.
+
+        Args:
+            saved: How many answers the scratch file has.
+        """
         for number, (identity, span) in enumerate(self._lines()):
             self._spans.setdefault(identity, span)
             if number % _EVERY == 0:
                 yield
-        self._check_limit(len(self._spans))
+        yield from self._check_limit(len(self._spans))
         if self._spans and self._reuse:
             self._warn_of_loss(f"{len(self._spans)} answer(s), perhaps also to rows that do not come again")
         if not self._spans:
-            self._warn_of_foreign_content()
+            self._warn_of_foreign_content(saved)
 
     def claim(self, row: Row, statuses: RowStatusTable) -> bool:
         """With `reuse`, let the row take its answer from the output. Returns whether there is one."""

@@ -156,7 +156,7 @@ class Run(RunBase):
         scratch = active.scratch
         if scratch is not None:
             await in_slices(saved.update({(line.key, line.n): line}) for line in scratch.recover())
-            await in_slices(active.previous.index())
+            await in_slices(active.previous.index(len(saved)))
             await count_saved(active.spending, scratch, [(line.offset, line.length) for line in saved.values()])
         return saved
 

@@ -308,6 +308,24 @@ async def test_existing_output_is_replaced_after_a_warning(
     assert len(engine.asked) == 20
 
 
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz"])
+async def test_warning_about_an_existing_output_names_the_rows_that_are_saved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    def reject_some(text: str, _: int) -> None:
+        if text.startswith("Summarise: text 7"):
+            raise rejection()
+
+    config = job(await saved(tmp_path, "in.csv"), tmp_path / name)
+    await FakeEngine(reject_some).arun(config)
+    caplog.clear()
+    engine = FakeEngine()
+    assert (await engine.arun(config)).resumed == 19
+    [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"{name} exists already. It is replaced at the end. 19 rows have saved answers" in record.message
+    assert len(engine.asked) == 1
+
+
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz", "out.jsonl"])
 async def test_reusing_an_output_without_row_keys_is_an_error(tmp_path: Path, name: str) -> None:
     config = job(await saved(tmp_path, "in.csv"), tmp_path / name).model_copy(update={"reuse_output": True})
