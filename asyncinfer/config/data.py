@@ -104,7 +104,8 @@ class OutputParams(Params):
     path: OptionalPath = NONE
     """The file for the answers; the same as `output_path`."""
     format: OutputFormat | None = None
-    """The format of the file; null: that of the extension, and JSONL for an unknown extension."""
+    """The format of the file; null: that of the extension, and JSONL for an unknown extension. The extension of
+    a table format that is not written, such as `.arrow` or `.xlsx`, is an error."""
     shards: Count | None = None
     """How many rows of the input a part has. Each part is written as soon as all of its rows are finished, beside the
     output, with a name such as `out-00000-of-00012.jsonl`; null: no parts."""

@@ -25,6 +25,13 @@ _OUTPUTS = {
     ".parquet": OutputFormat.PARQUET,
     ".pq": OutputFormat.PARQUET,
 }
+# Formats of tables that are not written. Any other ending may be that of a JSONL file.
+_NOT_WRITTEN = frozenset(
+    (
+        *(".arrow", ".feather", ".ipc", ".orc", ".avro", ".xlsx", ".xlsm", ".xls", ".ods"),
+        *(".sqlite", ".sqlite3", ".db", ".duckdb", ".h5", ".hdf5", ".pkl", ".pickle", ".npy", ".npz"),
+    )
+)
 # The formats whose files are read as a stream, and so may be compressed as a whole.
 _STREAMED = (InputFormat.JSONL, InputFormat.CSV, InputFormat.OPENAI_BATCH)
 
@@ -83,10 +90,16 @@ def output_layout(path: str | None, params: OutputParams | None) -> OutputLayout
     """The layout of the output file. A path of None stands for answers that are not written.
 
     Raises:
-        ConfigError: A file of this format cannot be compressed as a whole, or cannot hold conversations.
+        ConfigError: A file of this format cannot be compressed as a whole, or cannot hold conversations; or the ending
+            is that of a format that is not written.
     """
     params = params or OutputParams()
     suffix, compression = _suffix(path or "")
+    if params.format is None and suffix in _NOT_WRITTEN:
+        raise ConfigError(
+            f"output.path: {path}: {suffix} files are not written. Choose a name that ends with .jsonl, .csv, .tsv or "
+            ".parquet, or set output.format"
+        )
     chosen = params.format or _OUTPUTS.get(suffix, OutputFormat.JSONL)
     if compression is not Compression.NONE and chosen is OutputFormat.PARQUET:
         ending = PurePosixPath(path or "").suffix
