@@ -60,7 +60,7 @@ def _parsed(text: str, path: str) -> Any:
     if is_secret(parts) and parts[-1] != HEADERS:
         # A secret is always text, also if YAML reads it as a number, and no message may quote it.
         return None if text == "null" else text
-    if path in _TEXTS:
+    if path in _TEXTS or _is_file(parts, text):
         return _unquoted(text)
     try:
         return load(text, f"override {path}")
@@ -68,6 +68,14 @@ def _parsed(text: str, path: str) -> Any:
         if is_secret(parts):
             raise ConfigError(f"override {path}: not valid YAML") from None
         raise ConfigError(f"{error}; text with special characters goes in quotes") from None
+
+
+def _is_file(parts: list[str], text: str) -> bool:
+    """Whether the value is a path. YAML would read `*.csv` as an alias, and `2026` as a number.
+
+    `true` is not one: an option without a value has it.
+    """
+    return (parts[-1] == "path" or parts[-1].endswith("_path")) and text not in ("", "true")
 
 
 def _unquoted(text: str) -> str | None:

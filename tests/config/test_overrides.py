@@ -39,6 +39,32 @@ class TestOverrides:
         assert config.generation.temperature == 0.001
         assert config.model.model_kwargs == {"n_ctx": 2048}
 
+    @pytest.mark.parametrize(
+        "name", ["input.path", "input_path", "output.path", "output_path", "cache_path", "report_path"]
+    )
+    @pytest.mark.parametrize(
+        ("text", "path"),
+        [
+            ("*.parquet", "*.parquet"),
+            ("data: new/a.jsonl", "data: new/a.jsonl"),
+            ("{a,b}.csv", "{a,b}.csv"),
+            ("@x #1", "@x #1"),
+            ("2026", "2026"),
+            ("'*.csv'", "*.csv"),
+            ("null", None),
+            ("", None),
+        ],
+    )
+    def test_path_is_text(self, name: str, text: str, path: str | None) -> None:
+        values: Any = override({}, [f"{name}={text}"])
+        for part in name.split("."):
+            values = values[part]
+        assert values == path
+
+    def test_option_for_a_path_without_its_value_is_an_error(self) -> None:
+        with pytest.raises(ConfigError, match="output.path"):
+            InferenceConfig.from_str("", parse_cli_overrides(["--output.path"]))
+
     def test_overrides_are_applied_in_order(self) -> None:
         assert override({}, ["a.b=1", "a.c=2", "a.b=3"]) == {"a": {"b": 3, "c": 2}}
 
