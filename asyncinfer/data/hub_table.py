@@ -46,7 +46,13 @@ class HubTable(ArrowTable):
         except (ConfigError, InputError):
             raise
         except Exception as error:  # The library raises errors of many kinds, also those of its downloads.
-            raise InputError(f"{self.name}: the data set cannot be loaded: {error_text(error)}") from None
+            why = error_text(error)
+            if is_folder(folder):
+                why = (
+                    f"this is a folder without a saved data set ({why}). To read the files in it, give a pattern, such "
+                    f"as {folder.joinpath('*.parquet')}"
+                )
+            raise InputError(f"{self.name}: the data set cannot be loaded: {why}") from None
 
     def _one_split(self, found: Any) -> Any:
         if not hasattr(found, "keys"):

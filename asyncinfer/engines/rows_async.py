@@ -205,10 +205,12 @@ class AsyncRowMethods(CallRuns):
         Raises:
             EngineDeadError: The engine can answer no row.
             RunInterruptedError: `stop` ended the pilot, or a limit was reached.
-            ConfigError: A setting is wrong; nothing was sent.
+            ConfigError: A setting is wrong, or `rows` is less than 1; nothing was sent.
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """
+        if rows < 1:
+            raise ConfigError(f"rows: an estimate needs the answers to at least 1 row (found {rows})")
         call = RunCall(config=inference_config, input=input, stop=stop)
         async with shown_progress(progress, on_progress) as report:
             if inference_config is None or not inference_config.retry_failures:

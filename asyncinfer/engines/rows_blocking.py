@@ -204,7 +204,7 @@ class RowMethods(AsyncRowMethods):
         Raises:
             EngineDeadError: The engine can answer no row.
             RunInterruptedError: `stop` ended the pilot, or a limit was reached.
-            ConfigError: A setting is wrong; nothing was sent.
+            ConfigError: A setting is wrong, or `rows` is less than 1; nothing was sent.
             InputError: Rows are not valid; nothing was sent.
             ScratchError: Answers cannot be saved.
         """

@@ -54,8 +54,16 @@ def test_images_stay_encoded(tmp_path: Path) -> None:
 
 def test_folder_without_data_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: the data set cannot be loaded"):
+    with pytest.raises(InputError, match="empty: the data set cannot be loaded") as error:
         opened(tmp_path / "empty")
+    assert "this is a folder without a saved data set" in str(error.value)
+    assert f"give a pattern, such as {tmp_path / 'empty'}/*.parquet" in str(error.value)
+
+
+def test_current_folder_without_data_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^\.: .*a folder without a saved data set .*such as \*\.parquet$"):
+        opened(".")
 
 
 def test_unknown_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

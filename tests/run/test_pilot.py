@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from asyncinfer import (
+    ConfigError,
     Conversation,
     Estimate,
     FinishReason,
@@ -54,6 +55,12 @@ async def test_pilot_answers_only_some_rows_and_the_job_does_not_send_them_again
     assert engine.asked.total() == 200
     assert summary.resumed == 20
     assert len(read_jsonl(tmp_path / "out.jsonl")) == 200
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+async def test_pilot_without_rows_is_an_error(rows: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"rows: .*at least 1 row \(found {rows}\)"):
+        await Varied().aestimate(None, job(tmp_path, questions(2)), rows=rows)
 
 
 async def test_interval_contains_what_the_job_then_takes(tmp_path: Path) -> None:
@@ -268,9 +275,31 @@ class TestAnsweredRows:
     ) -> None:
         engine, config = Varied(), job(tmp_path, questions(10), output_path=str(tmp_path / "out.csv"))
         await engine.arun(config)
+        config = job(tmp_path, questions(15), output_path=str(tmp_path / "out.csv"))
         estimate = await engine.aestimate(None, config, rows=2)
         assert (estimate.pilot_rows, estimate.already_answered, engine.asked.total()) == (2, 0, 12)
-        assert "out.csv exists already. Its answers cannot be read back" in caplog.text
+        assert "out.csv exists already. Its answers cannot be read back: the rows of the pilot are sent" in caplog.text
+
+    @pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.jsonl.gz"])
+    async def test_job_whose_table_has_a_row_for_each_row_of_the_input_is_finished(
+        self, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        engine, config = Varied(), job(tmp_path, questions(10), output_path=str(tmp_path / name))
+        await engine.arun(config)
+        estimate = await engine.aestimate(None, config, rows=2)
+        assert engine.asked.total() == 10
+        assert (estimate.rows, estimate.left, estimate.sent_again, estimate.pilot_rows) == (10, 10, 10, 0)
+        assert f"{name} exists already" in caplog.text
+        assert "it has 10 rows, as many as the input, so the job counts as finished" in caplog.text
+        assert not (tmp_path / "scratch").exists()
+
+    async def test_table_that_cannot_be_counted_is_not_that_of_a_finished_job(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        engine, config = Varied(), job(tmp_path, questions(10), output_path=str(tmp_path / "out.parquet"))
+        (tmp_path / "out.parquet").write_text("no table")
+        assert (await engine.aestimate(None, config, rows=2)).pilot_rows == 2
+        assert "out.parquet exists already. Its answers cannot be read back" in caplog.text
 
     async def test_edited_output_is_no_part_of_the_pilot(self, tmp_path: Path) -> None:
         engine, config = Varied(), job(tmp_path, questions(10))
