@@ -36,7 +36,7 @@ async def run_estimate(config: InferenceConfig, rows: int) -> int:
         width = max(len(name) for name, _ in lines)
         for name, value in lines:
             say(f"{name:<{width}}  {value}")
-        if estimate.left and estimate.sample:
+        if estimate.left and estimate.pilot_rows:
             say(_METHOD)
     show_failures(estimate.failures, len(estimate.failures))
     return SOME_FAILED if estimate.failures else 0

@@ -64,3 +64,16 @@ def test_estimate_of_a_finished_job_sends_nothing_and_says_so(job: Job) -> None:
     reused = job.run(*PRICES, "--estimate", "4", "--reuse")
     assert "rows left  0 of 10: the job is finished" in reused.err
     assert "Student's t" not in reused.err
+
+
+def test_estimate_of_a_finished_table_sends_nothing_and_says_so(job: Job) -> None:
+    table = ("--output.path", str(job.output.with_suffix(".csv")))
+    assert job.run(*PRICES, *table).code == 0
+    done = job.run(*PRICES, *table, "--estimate", "4")
+    assert done.code == 0, done.err
+    assert len(job.requests()) == 10
+    lines = dict(line.split("  ", 1) for line in done.err.splitlines() if "  " in line)
+    assert lines["pilot"].strip() == "no rows"
+    assert lines["answered"].strip().endswith("out.csv; they cannot be reused, so a run sends these rows again")
+    assert lines["estimate"].strip() == "none: nothing was sent"
+    assert "Student's t" not in done.err
