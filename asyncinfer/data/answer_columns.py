@@ -27,8 +27,8 @@ class AnswerShape(NamedTuple):
 
     Args:
         schema: Their JSON schema.
-        values: Returns the JSON values that the text of an answer stands for, the most exact one first. Raises
-            ValueError if there are none. None: the whole text is the JSON.
+        values: Returns the JSON values that the text of an answer stands for, that of the validated answer first.
+            Raises ValueError if there are none. None: the whole text is the JSON.
     """
 
     schema: Mapping[str, Any]
@@ -38,8 +38,8 @@ class AnswerShape(NamedTuple):
 class AnswerColumns:
     """The columns of the answers of one run.
 
-    Typed answers have a column for each property of their schema, and no column `answer`, unless an answer does not fit
-    the schema. Such an answer is whole in `answer`, and its properties are null.
+    Typed answers have a column for each property of their schema, and no column `answer`, unless an answer has
+    something that these columns do not hold: further keys, or values that do not fit. Such an answer is whole in `answer` too.
 
     Args:
         shape: What the answers are; None if they are text.
@@ -65,7 +65,7 @@ class AnswerColumns:
         self._found.update(name for name, key in _KEYS.items() if key in text)
         if not self._fields or _ANSWER in self._found:
             return
-        if self._typed(conversation or Conversation.from_json(text)) is None:
+        if not self._typed(conversation or Conversation.from_json(text))[1]:
             self._found.add(_ANSWER)
 
     @property
@@ -83,33 +83,32 @@ class AnswerColumns:
         """The values of an answered conversation. Columns that are null may be missing."""
         answer = conversation.messages[-1]
         usage: Mapping[str, Any] = conversation.metadata.get("usage") or {}
-        typed = self._typed(conversation) if self._fields else None
-        values = typed or {_ANSWER: answer.text if answer.content is not None else None}
+        values, is_whole = self._typed(conversation) if self._fields else ({}, False)
+        if not is_whole:
+            values[_ANSWER] = answer.text if answer.content is not None else None
         values |= {_REASON: conversation.metadata.get(_REASON), **{name: usage.get(name) for name in _TOKENS}}
         if self._found:
             others = {_REASONING: answer.reasoning_content, _CALLS: _calls(answer)}
             values |= {name: value for name, value in others.items() if name in self._found}
         return values
 
-    def _typed(self, conversation: Conversation) -> dict[str, Any] | None:
-        """The properties of a typed answer; None if it does not fit the schema."""
+    def _typed(self, conversation: Conversation) -> tuple[dict[str, Any], bool]:
+        """The properties of a typed answer, and whether they are the whole answer."""
         for value in self._values(conversation):
             if isinstance(value, dict):
-                found = fitting(self._fields, cast(dict[str, Any], value))
-                if found is not None:
-                    return found
-        return None
+                return fitting(self._fields, cast(dict[str, Any], value))
+        return {}, False
 
     def _values(self, conversation: Conversation) -> Iterator[object]:
-        """Yield the JSON values that an answer stands for."""
+        """Yield the JSON values that an answer stands for, that of the validated answer first."""
         text = conversation.messages[-1].text
         if conversation.parsed is not None:
             yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
-        with suppress(ValueError):
-            yield from_json(text)
         if self._shape is not None and self._shape.values is not None:
             with suppress(ValueError):
                 yield from self._shape.values(text)
+        with suppress(ValueError):
+            yield from_json(text)
 
 
 def _calls(answer: Message) -> str | None:

@@ -96,7 +96,7 @@ def _schema(parsed: Sequence[Any]) -> dict[str, Any] | None:
     """A JSON schema of parsed answers; None if they are no objects."""
     model = next((value for value in parsed if value is not None), None)
     if isinstance(model, BaseModel):
-        return type(model).model_json_schema()
+        return type(model).model_json_schema(mode="serialization")
     if not isinstance(model, dict):
         return None
     scan = ColumnScan()

@@ -9,6 +9,7 @@ from asyncinfer.data.column_types import Kind, kind_of
 
 _KINDS = {"string": Kind.TEXT, "integer": Kind.INTEGER, "number": Kind.NUMBER, "boolean": Kind.BOOLEAN}
 _REFERENCE = "#/$defs/"
+_INT64 = 1 << 63
 
 
 def fields_of(schema: Mapping[str, Any] | None) -> dict[str, Kind]:
@@ -22,24 +23,30 @@ def fields_of(schema: Mapping[str, Any] | None) -> dict[str, Kind]:
     return {name: _kind(_mapping(field), definitions) for name, field in properties.items()}
 
 
-def fitting(fields: Mapping[str, Kind], value: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the values of the columns, or None if one does not fit, or if `value` has further properties."""
-    if value.keys() - fields.keys():
-        return None
-    found: dict[str, Any] = {}
-    for name, kind in fields.items():
-        given = value.get(name)
-        if not _fits(kind, given):
-            return None
-        found[name] = float(given) if kind is Kind.NUMBER and given is not None else given
-    return found
+def fitting(fields: Mapping[str, Kind], value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the values of the columns, and whether they are all that `value` has.
+
+    What does not fit the type of its column is null. An integer may be written as 3.0, and has at most 64 bits.
+    """
+    found = {name: _fitted(kind, value.get(name)) for name, kind in fields.items()}
+    is_whole = fields.keys() >= value.keys() and all(
+        found[name] is not None for name, given in value.items() if given is not None
+    )
+    return found, is_whole
 
 
-def _fits(kind: Kind, value: Any) -> bool:
+def _fitted(kind: Kind, value: Any) -> Any:
     if value is None or kind is Kind.TEXT:
-        return True
-    found = kind_of(value)
-    return found is kind or (kind is Kind.NUMBER and found is Kind.INTEGER)
+        return value
+    if kind is Kind.BOOLEAN or isinstance(value, bool) or not isinstance(value, int | float):
+        return value if kind_of(value) is kind else None
+    if kind is Kind.INTEGER:
+        whole = int(value) if isinstance(value, int) or value.is_integer() else None
+        return whole if whole is not None and -_INT64 <= whole < _INT64 else None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _kind(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Kind:

@@ -160,8 +160,8 @@ def kept_columns(input: object, config: InferenceConfig) -> Sequence[str] | None
 
 def answer_shape(access: EngineAccess) -> AnswerShape | None:
     """What the answers are; None if they are text."""
-    if access.check is not None and access.check.schema is not None:
-        return AnswerShape(access.check.schema, access.check.json_values)
+    if access.check is not None and (written := access.check.written_schema) is not None:
+        return AnswerShape(written, access.check.json_values)
     guided = access.settings.generation.guided_decoding
     schema = guided.schema_dict() if guided is not None else None
     return AnswerShape(schema) if schema is not None else None

@@ -144,7 +144,7 @@ async def _save(scratch: ScratchFile, rows: RetriedRows) -> None:
                 await scratch.append(block)
 
 
-async def _keep_spent(retry: Retry) -> None:
+async def _keep_spent(retry: FailuresRetry) -> None:
     """Copy what attempts of the retry without an answer used to the run, whose scratch file stays until its end."""
     path = scratch_path(retry.rows.answers)
     if not await DISK.run(path.exists):

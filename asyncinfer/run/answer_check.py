@@ -39,6 +39,11 @@ class AnswerCheck(Protocol):
 
     schema: Mapping[str, Any] | None
 
+    @property
+    def written_schema(self) -> Mapping[str, Any] | None:
+        """The JSON schema of the first value that `json_values` returns; None if there is none."""
+        ...
+
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
         """Return the answer, parsed. An error has the usage of this answer.
 
@@ -52,10 +57,10 @@ class AnswerCheck(Protocol):
         ...
 
     def json_values(self, text: str) -> list[Any]:
-        """Return what the text of an answer means as JSON: its own JSON value, and that of the typed answer. Blocks.
+        """Return what an answer that passed the check means as JSON: the value of the typed answer comes first. Blocks.
 
         Raises:
-            ValueError: The answer does not pass the check.
+            ValueError: There is no such value.
         """
         ...
 
@@ -79,6 +84,10 @@ class TypedAnswerCheck:
     def __init__(self, model: AnswerModel, max_retries: int) -> None:
         self._model, self._max_retries = model, max_retries
         self.schema: Mapping[str, Any] | None = model.schema
+
+    @property
+    def written_schema(self) -> Mapping[str, Any] | None:
+        return self._model.written_schema
 
     async def __call__(self, completion: Completion, correction: Correction | None = None) -> Completion:
         message = completion.message

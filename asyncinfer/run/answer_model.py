@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
@@ -69,17 +70,31 @@ class AnswerModel:
         return self._read(text)[0]
 
     def json_values(self, text: str) -> list[Any]:
-        """Return the JSON value in the text of an answer that `parse` validates, and the JSON value of its result.
+        """Return what a valid answer means as JSON: the value of the result of `parse`, then the one it was made from.
+
+        A JSON object is not validated again by a JSON schema.
 
         Raises:
             InvalidValueError, UncheckedValueError: As `parse` does. Also if a serializer of the model raises an error.
         """
+        if self._adapter is None and (found := _object_in(text)) is not None:
+            return [found]
         value, json = self._read(text)
         try:
             dumped = [] if self._adapter is None else [self._adapter.dump_python(value, mode="json", by_alias=True)]
         except BaseException as error:
             raise UncheckedValueError(f"a serializer of {self.name} raised {_named(error)}") from error
-        return [from_json(json), *dumped]
+        return [*dumped, from_json(json)]
+
+    @cached_property
+    def written_schema(self) -> dict[str, Any]:
+        """The JSON schema of what `json_values` returns first: for a class, with the names that it is written with."""
+        if self._adapter is None:
+            return self.schema
+        try:
+            return self._adapter.json_schema(mode="serialization")
+        except Exception:  # A serializer may have no schema.
+            return self.schema
 
     def _read(self, text: str) -> tuple[Any, str | bytes]:
         """Return the value that the text means, and the JSON of that value."""
@@ -109,6 +124,15 @@ class AnswerModel:
             except (ValidationError, InvalidValueError) as error:
                 problems.append(_problems(error))
         raise InvalidValueError(problems[0] if problems else "it is not complete JSON")
+
+
+def _object_in(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None if it is something else."""
+    try:
+        value: Any = from_json(text)
+    except ValueError:
+        return None
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
 def _named(error: BaseException) -> str:

@@ -60,13 +60,24 @@ def test_list_of_types_with_null_is_the_other_type() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"n": 1, "x": 2}, {"n": 1, "x": 2.0}),
-        ({"n": None}, {"n": None, "x": None}),
-        ({"n": "1", "x": 2}, None),
-        ({"n": True, "x": 2}, None),
-        ({"n": 2**70, "x": 2}, None),
-        ({"n": 1, "x": 2, "more": 3}, None),
+        ({"n": 1, "x": 2}, ({"n": 1, "x": 2.0}, True)),
+        ({"n": None}, ({"n": None, "x": None}, True)),
+        ({"n": 3.0, "x": 2}, ({"n": 3, "x": 2.0}, True)),
+        ({"n": -(2**63), "x": 2**70}, ({"n": -(2**63), "x": float(2**70)}, True)),
+        ({"n": "1", "x": 2}, ({"n": None, "x": 2.0}, False)),
+        ({"n": True, "x": 2}, ({"n": None, "x": 2.0}, False)),
+        ({"n": 2**63, "x": 2}, ({"n": None, "x": 2.0}, False)),
+        ({"n": 3.5, "x": 10**400}, ({"n": None, "x": None}, False)),
+        ({"n": float("inf"), "x": "2"}, ({"n": None, "x": None}, False)),
+        ({"n": 1, "x": 2, "more": 3}, ({"n": 1, "x": 2.0}, False)),
     ],
 )
-def test_value_that_does_not_fit_has_no_columns(value: dict[str, Any], expected: dict[str, Any] | None) -> None:
+def test_value_that_does_not_fit_is_null_beside_the_others(
+    value: dict[str, Any], expected: tuple[dict[str, Any], bool]
+) -> None:
     assert fitting({"n": Kind.INTEGER, "x": Kind.NUMBER}, value) == expected
+
+
+def test_text_does_not_fit_a_boolean() -> None:
+    assert fitting({"ok": Kind.BOOLEAN}, {"ok": "true"}) == ({"ok": None}, False)
+    assert fitting({"ok": Kind.BOOLEAN}, {"ok": True}) == ({"ok": True}, True)

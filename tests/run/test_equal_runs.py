@@ -8,13 +8,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from asyncinfer.scratch import cache
+from asyncinfer.scratch import temporary
 from tests.fakes import FakeEngine, questions
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(temporary, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from anyio import to_thread
-from pydantic import BaseModel, field_serializer
+from pydantic import BaseModel, Field, field_serializer, field_validator
 
 from asyncinfer import (
     ConfigError,
@@ -557,6 +557,16 @@ async def test_typed_answer_that_does_not_fit_is_kept_whole(tmp_path: Path) -> N
     assert (second["stars"], second["answer"]) == (None, '{"stars": 4, "top')
 
 
+async def test_values_of_an_answer_that_fit_are_kept_beside_those_that_do_not(tmp_path: Path) -> None:
+    texts = ['{"stars": 4.0, "topics": []}', '{"stars": 4, "topics": [], "why": 1}', '{"stars": 1e30, "topics": ["a"]}']
+    rows = await criticised(tmp_path, "out.parquet", texts)
+    assert [(row["stars"], row["topics"], row["answer"]) for row in rows] == [
+        (4, "[]", None),
+        (4, "[]", texts[1]),
+        (None, '["a"]', texts[2]),
+    ]
+
+
 # With other settings
 
 
@@ -598,6 +608,28 @@ async def test_columns_have_what_was_validated(tmp_path: Path, text: str) -> Non
     [row] = loaded(tmp_path / "out.parquet")
     assert row["stars"] == 5
     assert "answer" not in row
+
+
+class Person(BaseModel):
+    name: str = Field(validation_alias="fullName")
+    level: int = 3
+
+    @field_validator("name")
+    @classmethod
+    def _tidy(cls, name: str) -> str:
+        return name.strip().lower()
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl", "out.csv"])
+async def test_columns_have_the_defaults_and_the_changes_of_validators(tmp_path: Path, name: str) -> None:
+    engine = Critic(ModelParams(model_name="critic"))
+    engine.texts = ['{"fullName": " BOB "}', '```\n{"fullName": "Ann", "level": "1"}\n```']  # type: ignore[misc]
+    config = job(await saved(tmp_path, "in.csv", ROWS[:2]), tmp_path / name)
+    config.generation.response_model = Person
+    await engine.arun(config)
+    rows = loaded(tmp_path / name)
+    assert [(row["name"], int(row["level"])) for row in rows] == [("bob", 3), ("ann", 1)]
+    assert "answer" not in rows[0]
 
 
 async def test_answer_whose_serializer_raises_is_kept_whole(tmp_path: Path) -> None:
