@@ -39,7 +39,8 @@ class AnswerColumns:
     """The columns of the answers of one run.
 
     Typed answers have a column for each property of their schema, and no column `answer`, unless an answer has
-    something that these columns do not hold: further keys, or values that do not fit. Such an answer is whole in `answer` too.
+    something that these columns do not hold: further keys, or values that do not fit. Such an answer is whole in
+    `answer` too.
 
     Args:
         shape: What the answers are; None if they are text.
