@@ -12,6 +12,7 @@ from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import Kind, arrow_type
 from asyncinfer.data.json_values import json_text
 from asyncinfer.data.schema_fields import fields_of, fitting
+from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message
 
@@ -20,6 +21,7 @@ _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 # The columns that an output has only if an answer has a value for them, with the keys that show it in JSON.
 _REASONING, _CALLS = "reasoning_content", "tool_calls"
 _KEYS = {_REASONING: b'"reasoning_content":', _CALLS: b'"tool_calls":'}
+_RESERVED = frozenset([_ANSWER, _REASON, *_TOKENS, *_KEYS])
 
 
 class AnswerShape(NamedTuple):
@@ -39,22 +41,29 @@ class AnswerColumns:
     """The columns of the answers of one run.
 
     Typed answers have a column for each property of their schema, and no column `answer`, unless an answer has
-    something that these columns do not hold: further keys, or values that do not fit. Such an answer is whole in
-    `answer` too.
+    something that these columns do not hold: further keys, or values that do not fit. It is whole in `answer` too.
 
     Args:
         shape: What the answers are; None if they are text.
+
+    Raises:
+        ConfigError: A property of the schema has the name of another column of the answer.
     """
 
     def __init__(self, shape: AnswerShape | None = None) -> None:
         self._fields = fields_of(shape.schema if shape is not None else None)
+        if taken := [name for name in self._fields if name in _RESERVED]:
+            raise ConfigError(
+                f"the property {taken[0]!r} of the typed answers has the name of another column of the answer; rename "
+                "it in the class or in the schema, or write conversations, to an output_path that ends in .jsonl"
+            )
         self._shape = shape
         self._found = set[str]() if self._fields else {_ANSWER}
 
     @property
     def reserved(self) -> frozenset[str]:
         """The names that columns of the input must not have."""
-        return frozenset([*self._fields, _ANSWER, _REASON, *_TOKENS, *_KEYS])
+        return _RESERVED.union(self._fields)
 
     def look_at(self, text: bytes, conversation: Conversation | None = None) -> None:
         """Learn which columns the output needs.

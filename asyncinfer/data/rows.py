@@ -58,6 +58,7 @@ class Rows:
 
         Raises:
             InputError: The number of answers is not the number of rows, or the data have a column of the same name.
+            ConfigError: A property of typed answers has the name of another new column, such as `answer`.
         """
         return with_answers(self._data, self.table, answers)
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from anyio import to_thread
-from pydantic import BaseModel, Field, field_serializer, field_validator
+from pydantic import BaseModel, Field, create_model, field_serializer, field_validator
 
 from asyncinfer import (
     ConfigError,
@@ -565,6 +565,21 @@ async def test_values_of_an_answer_that_fit_are_kept_beside_those_that_do_not(tm
         (4, "[]", texts[1]),
         (None, '["a"]', texts[2]),
     ]
+
+
+@pytest.mark.parametrize(
+    "taken", ["answer", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "tool_calls", "id"]
+)
+async def test_property_with_the_name_of_another_column_is_an_error_before_anything_is_sent(
+    tmp_path: Path, taken: str
+) -> None:
+    config = job(await saved(tmp_path, "in.csv", ROWS[:1]), tmp_path / "out.parquet", keep=["id"])
+    engine = FakeEngine()
+    for model in ({"type": "object", "properties": {taken: {"type": "string"}}}, create_model("Made", **{taken: str})):  # type: ignore[call-overload]
+        config.generation.response_model = model
+        with pytest.raises(ConfigError, match=f"'{taken}' .*has the name of a"):
+            await engine.arun(config)
+    assert not engine.asked
 
 
 # With other settings
