@@ -14,7 +14,7 @@ from tests.fakes import FakeEngine, questions
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(temporary, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(temporary, "FOLDER", tmp_path / "cache")
     return tmp_path / "cache"
 
 
