@@ -209,7 +209,7 @@ async def test_endpoint_without_a_url_is_that_of_the_provider() -> None:
         ModelParams(model_name="gpt-5-mini"), remote_params=RemoteParams(endpoints=endpoints)
     )
     url = "https://api.openai.com/v1/chat/completions"
-    assert (await engine.access()).endpoint == f"{url} (endpoints.0), {url} (endpoints.1)"
+    assert (await engine.access()).display_name == f"{url} (endpoints.0), {url} (endpoints.1)"
 
 
 async def test_project_and_region_are_filled_in_for_each_endpoint() -> None:
@@ -218,7 +218,7 @@ async def test_project_and_region_are_filled_in_for_each_endpoint() -> None:
     engine = GoogleVertexInferenceEngine(
         MODEL, project_id="p", region="r", remote_params=RemoteParams(endpoints=endpoints)
     )
-    names = (await engine.access()).endpoint
+    names = (await engine.access()).display_name
     assert names.count("/projects/p/") == 2
 
 
