@@ -32,6 +32,7 @@ from asyncinfer.run.pilot import Pace
 from asyncinfer.run.progress import OnProgress
 from asyncinfer.run.run import Run
 from asyncinfer.run.sources import Source
+from asyncinfer.run.stats import same_row
 from asyncinfer.run.stop import Stop
 
 
@@ -118,6 +119,7 @@ class CallRuns(EngineCore):
             problems=access.semaphore.problems,
             spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
             count_earlier=call.retry.count_saved if call.retry is not None else None,
+            row_of=call.retry.row_of if call.retry is not None else same_row,
             duplicates=self._duplicates(access, config),
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=call.stop or Stop(),

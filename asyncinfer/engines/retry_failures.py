@@ -46,6 +46,10 @@ class FailuresRetry(NamedTuple):
     saved: _SavedRows | None
     config: InferenceConfig
 
+    def row_of(self, number: int) -> int:
+        """The row of the run that is in this line of the file of failed rows."""
+        return self.rows.row_of(number)
+
     async def count_saved(self, spending: Spending) -> None:
         """Count what the run has paid for its saved rows towards the limits of the job."""
         if self.saved is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from asyncinfer.errors import RequestError
-from asyncinfer.report.record import RunRecord, Wait
+from asyncinfer.report.record import ErrorKinds, RunRecord, Wait
 from asyncinfer.report.slices import TimeSlice
 from asyncinfer.run.events import (
     AttemptFailed,
@@ -17,7 +17,8 @@ from asyncinfer.run.events import (
     RunEvent,
     RunWaits,
 )
-from asyncinfer.types.results import failure_of
+from asyncinfer.run.stats import same_row
+from asyncinfer.types.results import FailureDetail, failure_of
 
 _MOST_WAITS = 100
 
@@ -28,10 +29,17 @@ class EventSums:
     Args:
         elapsed: Returns the seconds since the run began.
         permits: Returns how many requests may be in flight now.
+        row_of: Returns the row of the job that a row of the input is.
     """
 
-    def __init__(self, record: RunRecord, elapsed: Callable[[], float], permits: Callable[[], int]) -> None:
-        self._record, self._elapsed, self._permits = record, elapsed, permits
+    def __init__(
+        self,
+        record: RunRecord,
+        elapsed: Callable[[], float],
+        permits: Callable[[], int],
+        row_of: Callable[[int], int] = same_row,
+    ) -> None:
+        self._record, self._elapsed, self._permits, self._row_of = record, elapsed, permits, row_of
         self._rates: dict[str | None, float | None] = {}
 
     def observe(self, event: RunEvent) -> None:
@@ -43,7 +51,7 @@ class EventSums:
                 self._attempt_failed(event)
             case RowFailed(index, failure):
                 self._slice().failed += 1
-                self._record.failures.add(index, failure.error_type, failure.status_code, failure.error_message)
+                self._add(self._record.failures, index, failure)
             case LimitsChanged():
                 self._limits_changed(event)
             case RunWaits(seconds, reason):
@@ -73,8 +81,10 @@ class EventSums:
             now.refused += 1
         else:
             now.errors += 1
-        failure = failure_of(event.error)
-        self._record.attempt_errors.add(event.index, failure.error_type, failure.status_code, failure.error_message)
+        self._add(self._record.attempt_errors, event.index, failure_of(event.error))
+
+    def _add(self, errors: ErrorKinds, index: int, failure: FailureDetail) -> None:
+        errors.add(self._row_of(index), failure.error_type, failure.status_code, failure.error_message)
 
     def _limits_changed(self, event: LimitsChanged) -> None:
         self._rates[event.decision.endpoint] = event.decision.rate

@@ -71,7 +71,7 @@ class ReportRecorder:
         if self._events_path is not None:
             self._record.earlier = await DISK.run(earlier_runs, self._events_path)
         self._record.permits = self._permits()
-        self._sums = EventSums(self._record, lambda: run.stats.seconds, self._permits)
+        self._sums = EventSums(self._record, lambda: run.stats.seconds, self._permits, run.stats.row_of)
         async with clean_up_after(partial(self._finish, run)), task_group() as tasks:
             if self._events_path is not None:
                 tasks.start_soon(self._save_repeatedly, run, self._events_path)

@@ -29,7 +29,7 @@ def samples_of(run: RecordedRun) -> list[Sample]:
         for row in _spread(run.statuses):
             offset, length = run.statuses.span(row)
             if length <= _LARGEST:
-                samples.append(_sample(row, Conversation.from_json(run.scratch.read(offset, length))))
+                samples.append(_sample(run.stats.row_of(row), Conversation.from_json(run.scratch.read(offset, length))))
     except (ScratchError, ValueError):
         return samples
     return samples

@@ -67,6 +67,10 @@ class RetriedRows:
         except OSError as error:
             raise ScratchError(f"{self.failures}: the failed rows cannot be tried: {os_error_text(error)}") from error
 
+    def row_of(self, number: int) -> int:
+        """The row of the run that the failed row with this number is."""
+        return self._places[number].row
+
     def _check_output(self) -> Generator[None]:
         count = 0
         with ExitStack() as stack:

@@ -54,7 +54,8 @@ class Run(RunBase):
                 return await self._run(source, deliver)
 
     async def _run(self, source: Source, deliver: DeliverOutcome | None) -> RunSummary:
-        stats = RunStats(self.clock, keep_failures=self.output_path is not None, problems=self.problems)
+        keeps = self.output_path is not None
+        stats = RunStats(self.clock, keep_failures=keeps, problems=self.problems, row_of=self.row_of)
         async with failure_in_file(stats, self.progress_path):
             rows = ValidatedInput(source, self.keys, tolerates_unreadable_files=self.partial)
             await in_slices(rows.validate_input())

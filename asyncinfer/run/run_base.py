@@ -31,7 +31,7 @@ from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.scratch_use import lock_for_output, lock_temporary
 from asyncinfer.run.spending import Spending
-from asyncinfer.run.stats import RunStats
+from asyncinfer.run.stats import RunStats, same_row
 from asyncinfer.run.stop import Stop
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.keys import RowKeys
@@ -63,6 +63,7 @@ class RunBase:
         recorders: Observers that also see the start and the end of the run.
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
         count_earlier: Counts what earlier runs of the job paid, besides the answers in the scratch file of this run.
+        row_of: Returns the row of the job that a row of the input is.
         duplicates: Makes the `Duplicates` of this run, given a function that finds saved answers. None: duplicates are
             sent too.
         cache: Keeps answers across runs; None if there is none.
@@ -93,6 +94,7 @@ class RunBase:
     recorders: Sequence[RunRecorder] = ()
     spending: Spending | None = None
     count_earlier: Callable[[Spending], Awaitable[None]] | None = None
+    row_of: Callable[[int], int] = same_row
     duplicates: Callable[[FindSaved | None], Duplicates] | None = None
     cache: AnswerCache | None = None
     stop: Stop = field(default_factory=Stop)

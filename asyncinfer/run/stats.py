@@ -23,12 +23,18 @@ def _no_cost() -> RunCost | None:
     return None
 
 
+def same_row(index: int) -> int:
+    """The row of the job is that of the input."""
+    return index
+
+
 class RunStats:
     """The counts and the state of one run. `observe` keeps the counts.
 
     Args:
         keep_failures: Keep the failure of every row.
         problems: Returns why each of several endpoints is put aside, by its name; None if it is in use.
+        row_of: Returns the row of the job that a row of the input is. It names rows to the user.
 
     Attributes:
         failures_path: The file of the failed rows, once it is written.
@@ -43,9 +49,10 @@ class RunStats:
         *,
         keep_failures: bool = False,
         problems: Problems = one_endpoint,
+        row_of: Callable[[int], int] = same_row,
     ) -> None:
         self._clock, self._began = clock, clock.now()
-        self.total = total
+        self.total, self.row_of = total, row_of
         self.completed = self.resumed = 0
         self.attempts = self.refused = self.retried = 0
         self.cut_by_length = self.filtered = 0
@@ -148,7 +155,7 @@ class RunStats:
             **counts_of(self, total=total),
             usage=self.usage,
             seconds=self.seconds,
-            failure_samples=list(self.failures.samples),
+            failure_samples=[(self.row_of(index), failure) for index, failure in self.failures.samples],
             retryable=self.failures.retryable,
             commonest_failure=self.failures.commonest,
             failures_path=self.failures_path,

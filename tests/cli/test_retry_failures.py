@@ -12,6 +12,7 @@ def test_failed_row_is_retried_and_merged(job: Job) -> None:
     still = job.run("--retry-failures")
     assert still.code == 1
     assert f"failed rows  {job.output}.failures.jsonl" in still.err
+    assert "row 3 failed: " in still.err
     job.configure()
     done = job.run("--retry-failures")
     assert done.code == 0, done.err

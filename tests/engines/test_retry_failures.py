@@ -75,6 +75,7 @@ async def test_rows_that_fail_again_stay_in_the_file(tmp_path: Path) -> None:
     config = await run_first(tmp_path, 0, 3, 4, 9)
     summary = await FakeEngine(rejecting(3, 9)).arun(config)
     assert (summary.completed, summary.failures_path) == (2, tmp_path / "out.jsonl.failures.jsonl")
+    assert [row for row, _ in summary.failure_samples] == [3, 9]
     assert ids(tmp_path / "out.jsonl") == ["q0", "q1", "q2", "q4", "q5", "q6", "q7", "q8"]
     failures = read_jsonl(tmp_path / "out.jsonl.failures.jsonl")
     assert [row["metadata"]["failure"]["row"] for row in failures] == [3, 9]

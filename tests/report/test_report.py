@@ -26,7 +26,7 @@ from asyncinfer.report.facts import cards_of
 from asyncinfer.report.record import RunRecord
 from asyncinfer.report.storage import save_record
 from asyncinfer.scratch import disk
-from tests.fakes import FakeClock, FakeEngine, question, questions, rejection
+from tests.fakes import FakeClock, FakeEngine, question, questions, rejection, write_jsonl
 from tests.report.reports import figures_of, record_in, run_hostile_job, settings
 
 
@@ -65,6 +65,22 @@ async def test_duplicates_and_cached_rows_are_in_the_report(tmp_path: Path) -> N
 async def test_report_without_duplicates_and_cached_rows_does_not_mention_them(tmp_path: Path) -> None:
     await FakeEngine().ainfer_partial(questions(2), settings(tmp_path))
     assert "rows not sent" not in {card.name for card in cards_of(await record_in(tmp_path))}
+
+
+async def test_retry_of_failed_rows_names_the_rows_of_the_job(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", questions(5))
+
+    def reject(text: str, _: int) -> None:
+        if text in ("question 3", "question 4"):
+            raise rejection()
+
+    files = {"input_path": tmp_path / "in.jsonl", "output_path": tmp_path / "out.jsonl"}
+    await FakeEngine(reject).arun(InferenceConfig(**files))
+    report = tmp_path / "report.html"
+    await FakeEngine(reject).arun(InferenceConfig(**files, retry_failures=True, report_path=report))
+    text = report.read_text()
+    assert "row 3" in text.lower()
+    assert "row 0" not in text.lower()
 
 
 async def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
