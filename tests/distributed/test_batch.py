@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from tests.block_watch import BlockWatch
 from tests.distributed.engines import ScriptedEngine, model
 from tests.fakes import answer_to, questions, read_jsonl, write_jsonl
 
-pytest.importorskip("ray", reason="needs the extra ray")
+# Ray reads the environment when it is imported, which other tests set first.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 
 
 @pytest.fixture(autouse=True)

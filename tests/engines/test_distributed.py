@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ from asyncinfer.engines.distributed import _gpus
 from tests.distributed.engines import ScriptedEngine, model
 from tests.fakes import question
 
-pytest.importorskip("ray", reason="needs the extra ray")
+# Ray reads the environment when it is imported, which other tests set first.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 
 YAML = """
 engine: OPENAI
