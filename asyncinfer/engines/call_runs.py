@@ -120,7 +120,7 @@ class CallRuns(EngineCore):
             spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
             count_earlier=call.retry.count_saved if call.retry is not None else None,
             row_of=call.retry.row_of if call.retry is not None else same_row,
-            duplicates=self._duplicates(access, config),
+            make_duplicates=self._duplicates(access, config),
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=call.stop or Stop(),
         )

@@ -98,7 +98,7 @@ class Executor(Protocol):
     is_batch: bool
 
     def is_sent_alone(self, conversation: Conversation) -> bool:
-        """Whether a row may be sent as a single request, at the price of one. Of interest only if `is_batch`."""
+        """Whether a row may be sent as a single request, at the price of one."""
         ...
 
     async def run(self, feed: RowFeed, outcomes: OutcomeSink, events: Events) -> None:

@@ -56,11 +56,11 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
     stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
     await in_slices(rows.validate_input())
     events = Events([stats.observe, *run.observers])
-    async with run.opened(stats, events, run.previous_output(), rows) as active:
+    async with run.opened(stats, events, rows) as active:
         await run.find_answered(active, rows, is_pilot=True)
         duplicates = set[int]()
-        if run.duplicates is not None and rows.has_duplicates:
-            await in_slices(_add_duplicates(source, rows, run.duplicates(None), duplicates))
+        if run.make_duplicates is not None and rows.has_duplicates:
+            await in_slices(_add_duplicates(source, rows, run.make_duplicates(None), duplicates))
         size = 0 if active.previous.is_finished else size
         pilot = Pilot(rows, active.statuses, size, duplicates=duplicates, reuses_output=run.reuse_output)
         if active.previous.is_finished:

@@ -62,7 +62,7 @@ class Run(RunBase):
             output = self._output()
             await output.prepare(source)
             stats.begin(len(rows))
-            async with self.opened(stats, self.events(stats), self.previous_output(), rows) as active:
+            async with self.opened(stats, self.events(stats), rows) as active:
                 matcher = await self.find_answered(active, rows)
                 if deliver is None and matcher is not None:
                     stats.skip(active.statuses.fresh_count, matcher.finish_reasons)
@@ -123,7 +123,7 @@ class Run(RunBase):
         stats = RunStats(self.clock, problems=self.problems)
         async with (
             failure_in_file(stats, self.progress_path),
-            self.opened(stats, self.events(stats), self.previous_output(), None) as active,
+            self.opened(stats, self.events(stats), None) as active,
         ):
             saved = await self._saved_lines(active)
 
@@ -131,7 +131,7 @@ class Run(RunBase):
                 deliver(index, outcome, flow.taken)
 
             statuses, saved_answers = active.statuses, self.saved_answers(active)
-            finds = saved_answers is not None and self.duplicates is not None
+            finds = saved_answers is not None and self.make_duplicates is not None
             reader = IterableReader(
                 source, self.keys, statuses, saved_answers, saved, active.previous, finds_originals=finds
             )

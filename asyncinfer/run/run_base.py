@@ -64,8 +64,8 @@ class RunBase:
         spending: Counts what answers cost, and limits it; None if they cost nothing and there is no limit.
         count_earlier: Counts what earlier runs of the job paid, besides the answers in the scratch file of this run.
         row_of: Returns the row of the job that a row of the input is.
-        duplicates: Makes the `Duplicates` of this run, given a function that finds saved answers. None: duplicates are
-            sent too.
+        make_duplicates: Makes the `Duplicates` of this run, given a function that finds saved answers. None: duplicates
+            are sent too.
         cache: Keeps answers across runs; None if there is none.
         release_idle: Closes connections that no request uses. Called before the output is written if file descriptors
             are scarce.
@@ -95,7 +95,7 @@ class RunBase:
     spending: Spending | None = None
     count_earlier: Callable[[Spending], Awaitable[None]] | None = None
     row_of: Callable[[int], int] = same_row
-    duplicates: Callable[[FindSaved | None], Duplicates] | None = None
+    make_duplicates: Callable[[FindSaved | None], Duplicates] | None = None
     cache: AnswerCache | None = None
     stop: Stop = field(default_factory=Stop)
     saved_in: Path | None = field(default=None, init=False)
@@ -109,19 +109,14 @@ class RunBase:
         """The files that the recorders write, by the names of their settings."""
         return {name: path for recorder in self.recorders for name, path in recorder.paths.items()}
 
-    def previous_output(self) -> PreviousOutput:
-        """The answers in an existing output."""
-        return PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout, limit=self.limit)
-
     @asynccontextmanager
-    async def opened(
-        self, stats: RunStats, events: Events, previous: PreviousOutput, rows: ValidatedInput | None
-    ) -> AsyncGenerator[ActiveRun]:
+    async def opened(self, stats: RunStats, events: Events, rows: ValidatedInput | None) -> AsyncGenerator[ActiveRun]:
         """Open the files of a run, and make its executor.
 
         Args:
             rows: The rows of the run; None if they are not known before they are read.
         """
+        previous = PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout, limit=self.limit)
         async with self._locked_scratch(rows) as scratch, previous.opened():
             info = RunInfo(None, self.saved_in) if rows is None else RunInfo(len(rows), self.saved_in, rows.has)
             executor = self.make_executor(info)
@@ -147,7 +142,7 @@ class RunBase:
         spending = self.spending
         if spending is None:
             return None
-        await DISK.run(spending.prepare, *([executor.is_sent_alone] if executor.is_batch else []))
+        await DISK.run(spending.prepare, executor.is_sent_alone)
         stats.cost = spending.total
         if self.count_earlier is not None:
             await self.count_earlier(spending)
@@ -161,14 +156,16 @@ class RunBase:
         Args:
             original: Returns the first row with a key, if it is known.
         """
-        if self.duplicates is None or saved_answers is None:
-            return self.duplicates(None) if self.duplicates is not None else None
+        if self.make_duplicates is None:
+            return None
+        if saved_answers is None:
+            return self.make_duplicates(None)
 
         def find_saved(row: Row) -> Conversation | None:
             first = original(row.key)
             return saved_answers.of_original(row, first) if first is not None and statuses.saved(first) else None
 
-        return self.duplicates(find_saved)
+        return self.make_duplicates(find_saved)
 
     @asynccontextmanager
     async def _locked_scratch(self, rows: ValidatedInput | None) -> AsyncGenerator[ScratchFile | None]:
