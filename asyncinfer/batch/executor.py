@@ -26,13 +26,13 @@ from asyncinfer.batch.results import JobResults
 from asyncinfer.batch.spill import Spill
 from asyncinfer.batch.submission import Submission
 from asyncinfer.config.batch import BatchParams
-from asyncinfer.control.run_end import duration
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import Events
 from asyncinfer.run.executor import ExpectedWait, OutcomeSink, RowFeed, RunInfo
 from asyncinfer.run.online import OnlineExecutor
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.times import duration_text
 
 log = logging.getLogger("asyncinfer")
 
@@ -122,7 +122,7 @@ class BatchExecutor:
         done = sum(info.completed_requests + info.failed_requests for info in infos)
         states = ", ".join(sorted({info.status.value for info in infos} or {"submitted"}))
         count = f"{len(open_jobs)} batch jobs" if len(open_jobs) > 1 else "1 batch job"
-        total, wait = sum(job.rows for job in open_jobs), duration(parts.polling.seconds_left())
+        total, wait = sum(job.rows for job in open_jobs), duration_text(parts.polling.seconds_left())
         return ExpectedWait(f"{count} ({states}): {done:,} of {total:,} requests are done; next check in {wait}")
 
     async def _work(self, parts: RunParts, jobs: Jobs, feed: RowFeed, events: Events) -> None:

@@ -19,10 +19,10 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
 from asyncinfer.batch.job_state import JobFolder, JobState
 from asyncinfer.batch.recognition import Recognition
-from asyncinfer.control.run_end import duration
 from asyncinfer.dialects.batch import JobFile, SentJob
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.types.batch import BatchInfo
+from asyncinfer.types.times import duration_text
 
 log = logging.getLogger("asyncinfer")
 
@@ -64,7 +64,7 @@ class Submission:
                 return
             wait = max(self._settle * 2**attempt, failure.retry_after or 0)
             text = "It is not known whether the batch job %s was submitted: %s. The run searches for it in %s"
-            log.warning(text, job.tag, failure, duration(wait))
+            log.warning(text, job.tag, failure, duration_text(wait))
             await self._sleep(min(wait, _LONGEST_WAIT))
             if await self.find(job):
                 return

@@ -10,12 +10,12 @@ from asyncinfer.cli.exit_codes import SOME_FAILED
 from asyncinfer.cli.interrupts import interruptible
 from asyncinfer.cli.messages import is_json, say
 from asyncinfer.config import InferenceConfig
-from asyncinfer.control.run_end import duration
 from asyncinfer.data.layout import output_layout
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.run.stop import Stop
 from asyncinfer.types.costs import usd_text
 from asyncinfer.types.estimates import Estimate, Interval
+from asyncinfer.types.times import duration_text
 
 _METHOD = (
     "The rows of the pilot were chosen at random. Ranges are 95% confidence intervals (Student's t). Rare long answers "
@@ -64,7 +64,7 @@ def _lines(estimate: Estimate, config: InferenceConfig) -> Iterator[tuple[str, s
     elif estimate.paid is not None:
         yield "cost", estimate.paid.text
     if estimate.seconds is not None:
-        yield "time", _range(estimate.seconds, duration)
+        yield "time", _range(estimate.seconds, duration_text)
     else:
         yield "time", "unknown: the rows of the pilot were answered earlier"
 

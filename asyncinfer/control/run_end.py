@@ -26,6 +26,7 @@ from asyncinfer.errors import (
     RequestError,
     error_text,
 )
+from asyncinfer.types.times import duration_text
 
 # The numbers in the table above.
 _FIRST_ACCOUNT_ROWS, _ACCOUNT_ROWS, _QUOTA_REFUSALS, _SIMILAR_ROWS, _EXHAUSTED_ROWS = 2, 3, 3, 20, 3
@@ -113,7 +114,9 @@ class FailurePattern:
             self._works()
             return None
         if out_for >= self._max_outage:
-            why = f"no row was answered for {duration(out_for)} (remote_params.max_outage). The last error: {error}"
+            why = (
+                f"no row was answered for {duration_text(out_for)} (remote_params.max_outage). The last error: {error}"
+            )
             return RunEnd(f"{self._endpoint}: {why}")
         if not ever_answered and not error.is_overload and out_for >= _START_SECONDS:
             return self._never_answered(error)
@@ -132,7 +135,7 @@ class FailurePattern:
         self._quota += 1
         if self._quota < _QUOTA_REFUSALS:
             return None
-        when = f" for {duration(wait or 0.0)}, longer than remote_params.max_wait" if wait is not None else ""
+        when = f" for {duration_text(wait or 0.0)}, longer than remote_params.max_wait" if wait is not None else ""
         what = "a quota is used up" if error.is_quota else "the endpoint requests a wait"
         return RunEnd(f"{self._endpoint}: {what}{when}. The last refusal: {error}")
 
@@ -160,18 +163,6 @@ class FailurePattern:
     def _never_answered(self, error: RequestError) -> RunEnd:
         advice = "Check that the server is up, and remote_params.api_url"
         return RunEnd(f"{self._endpoint}: no request was answered. {advice}. The last error: {error}")
-
-
-def duration(seconds: float) -> str:
-    """A duration for messages: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    return f"{minutes // 1440} days"
 
 
 def _names_its_cause(error: RequestError) -> bool:

@@ -12,7 +12,7 @@ import anyio
 from asyncinfer.aio.tasks import task_group
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import ONE_REQUEST, Demand
-from asyncinfer.control.run_end import RunEnd, duration
+from asyncinfer.control.run_end import RunEnd
 from asyncinfer.errors import EngineDeadError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts
@@ -22,6 +22,7 @@ from asyncinfer.run.row_queue import QueuedRow, RowQueue
 from asyncinfer.run.workers import Job, Workers
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import failure_of
+from asyncinfer.types.times import duration_text
 
 log = logging.getLogger("asyncinfer")
 
@@ -78,12 +79,12 @@ class OnlineExecutor:
     def why_waiting(self) -> str | None:
         stop = self._semaphore.standstill() if self._waiting is not None else None
         if stop is not None and stop.seconds < math.inf:
-            return f"{stop.reason}; the next request is sent in {duration(stop.seconds)}"
+            return f"{stop.reason}; the next request is sent in {duration_text(stop.seconds)}"
         if stop is not None:
             return f"{stop.reason}; the next request is sent after the next answer"
         seconds = self._queue.next_retry()
         if seconds is not None and not self._semaphore.in_use:
-            return f"all open rows wait for a retry; the next request is sent in {duration(seconds)}"
+            return f"all open rows wait for a retry; the next request is sent in {duration_text(seconds)}"
         return self._access.engine.why_waiting()
 
     async def _work(self) -> None:

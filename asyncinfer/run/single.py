@@ -13,7 +13,7 @@ from asyncinfer.aio.clock import wait_until
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.control.permit import Permit
 from asyncinfer.control.rate_limits import Demand
-from asyncinfer.control.run_end import FailurePattern, duration
+from asyncinfer.control.run_end import FailurePattern
 from asyncinfer.errors import InputError, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.attempts import Attempts, AttemptState
@@ -27,6 +27,7 @@ from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import failure_of
 from asyncinfer.types.stream import StreamDelta
+from asyncinfer.types.times import duration_text
 from asyncinfer.types.usage import Usage
 
 log = logging.getLogger("asyncinfer")
@@ -185,7 +186,7 @@ async def _with_retries(
             if retry.is_final:
                 raise
             level = logging.WARNING if retry.after >= _LONG_WAIT else logging.INFO
-            retries.log(level, "%s; the next attempt is made in %s", error, duration(retry.after))
+            retries.log(level, "%s; the next attempt is made in %s", error, duration_text(retry.after))
         await wait_until(anyio.Event(), clock, clock.now() + retry.after)
 
 

@@ -1,6 +1,6 @@
-"""Reads numbers, durations and dates in headers and error bodies.
+"""Reads numbers, durations and dates in headers and error bodies, and writes durations for messages.
 
-All functions return None for a value that they cannot read. None of them raises. Durations are at most a year.
+The functions return None for a value that they cannot read. None of them raises. Durations are at most a year.
 
 `Retry-After` and HTTP dates: RFC 9110 sections 10.2.3 and 5.6.7 (June 2022). Durations such as `6m0s` and `20ms`: Go's
 `time.Duration.String`, which OpenAI and Groq use. `PT1M30S`: ISO 8601. Read in November 2026.
@@ -52,6 +52,18 @@ def parse_duration(text: str) -> float | None:
         return None
     parts = [float(part) * unit for part, unit in zip(match.groups(), _UNITS, strict=False) if part]
     return clamp_seconds(sum(parts)) if parts else None
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for messages: `45 s`, `12 min`, `10 h 5 min`, `3 days`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return f"{minutes // 1440} days"
 
 
 @lru_cache(maxsize=64)  # Responses of the same second have the same dates.

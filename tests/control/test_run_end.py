@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncinfer import InferenceErrorType, RequestError
-from asyncinfer.control.run_end import FailurePattern, RunEnd, duration
+from asyncinfer.control.run_end import FailurePattern, RunEnd
 from asyncinfer.errors import ErrorScope
 from tests.control.errors import connection_lost, fault, quota, rejected
 from tests.fakes import refusal, timeout
@@ -173,24 +173,6 @@ class TestOutages:
         assert end is not None
         assert "15 min" in end.message
         assert "max_outage" in end.message
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (45.0, "45 s"),
-        (119.0, "119 s"),
-        (120.0, "2 min"),
-        (719.0, "12 min"),
-        (7200.0, "2 h"),
-        (36_300.0, "10 h 5 min"),
-        (3 * 86_400.0, "3 days"),
-        (1e9, "11574 days"),
-    ],
-)
-def test_durations_are_written_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 class TestEndpointWithoutAnswers:

@@ -1,4 +1,4 @@
-"""Reading numbers, durations and dates in the formats of servers."""
+"""Reading numbers, durations and dates in the formats of servers, and writing durations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncinfer.types.times import YEAR, parse_date, parse_duration, parse_number, seconds_until, seconds_until_reset
+from asyncinfer.types.times import (
+    YEAR,
+    duration_text,
+    parse_date,
+    parse_duration,
+    parse_number,
+    seconds_until,
+    seconds_until_reset,
+)
 
 MORNING, MORNING_SECONDS = "Tue, 24 Nov 2026 10:00:00 GMT", 1795514400.0
 
@@ -71,6 +79,24 @@ def test_date_header_takes_precedence_over_the_local_clock() -> None:
     assert seconds_until("Tue, 24 Nov 2026 10:01:30 GMT", "no date", now=MORNING_SECONDS) == 90.0
     assert seconds_until("Tue, 24 Nov 2026 09:00:00 GMT", MORNING) == 0.0
     assert seconds_until("Tue, 24 Nov 2026 10:01:30 GMT", None) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (45.0, "45 s"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (719.0, "12 min"),
+        (7200.0, "2 h"),
+        (36_300.0, "10 h 5 min"),
+        (3 * 86_400.0, "3 days"),
+        (1e9, "11574 days"),
+    ],
+)
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 TEXTS = (
