@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from asyncinfer.run.events import RowFailed, RowFinished, RunEvent
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.saver import RowOutcome
-from asyncinfer.types.answer import COST, FROM_CACHE
-from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.answer import FROM_CACHE, saved_usage
 from asyncinfer.types.costs import RunCost
 from asyncinfer.types.estimates import Estimate, Interval, estimated_total
 from asyncinfer.types.results import FailureDetail
+from asyncinfer.types.usage import Usage
 
 # The same rows are chosen each time, so that a second pilot needs no requests.
 _SEED = "asyncinfer"
@@ -72,7 +72,7 @@ class Pilot:
         if isinstance(event, RowFinished):
             self._seconds.append(event.latency.total)
         elif isinstance(event, RowFailed) and event.usage is not None:
-            self._add(event.usage.prompt_tokens, event.usage.completion_tokens, event.usage.cost)
+            self._add(event.usage)
 
     def outcome(self, row: int, outcome: RowOutcome) -> None:
         """Note what an answer took."""
@@ -80,15 +80,16 @@ class Pilot:
             self._failures.append((row, outcome))
             return
         self._answered += 1
-        usage = _usage(outcome)
+        usage = saved_usage(outcome)
         if usage is not None:
-            cost: float | None = outcome.metadata.get(COST, 0.0 if FROM_CACHE in outcome.metadata else None)
-            self._add(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), cost)
+            self._add(usage)
+        elif FROM_CACHE in outcome.metadata:
+            self._add(Usage(cost=0.0))
 
-    def _add(self, prompt_tokens: int, completion_tokens: int, cost: float | None) -> None:
-        self._prompts.append(prompt_tokens)
-        self._answers.append(completion_tokens)
-        self._costs.append(cost)
+    def _add(self, usage: Usage) -> None:
+        self._prompts.append(usage.prompt_tokens)
+        self._answers.append(usage.completion_tokens)
+        self._costs.append(usage.cost)
 
     def estimate(self, pace: Pace, paid: RunCost | None) -> Estimate:
         """What the rows will take that have no answer yet."""
@@ -129,11 +130,3 @@ class Pilot:
             if limit is not None:
                 time = time.at_least(total / limit * 60)
         return time
-
-
-def _usage(answer: Conversation) -> Mapping[str, int] | None:
-    """The tokens of an answer; empty for one from the cache, which takes none; None if they are unknown."""
-    usage: Any = answer.metadata.get("usage")
-    if isinstance(usage, dict):
-        return cast(Mapping[str, int], usage)
-    return {} if FROM_CACHE in answer.metadata else None

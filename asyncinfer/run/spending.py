@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Generator, Iterable
 
 from asyncinfer.config import GenerationParams
 from asyncinfer.errors import ConfigError
@@ -11,7 +10,7 @@ from asyncinfer.run.budget import Amount, Budget, SpendingLimits, token_bound, t
 from asyncinfer.run.pricing import PriceKey, Pricing, model_of
 from asyncinfer.run.rows import Row
 from asyncinfer.scratch.spent import SpentLine
-from asyncinfer.types.answer import COST, DUPLICATE_OF, FROM_CACHE, Completion
+from asyncinfer.types.answer import DUPLICATE_OF, FROM_CACHE, Completion, saved_usage
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.costs import RunCost
 from asyncinfer.types.usage import Usage
@@ -172,11 +171,9 @@ class Spending:
         metadata = answer.metadata
         if DUPLICATE_OF in metadata or FROM_CACHE in metadata:
             return Amount()
-        usage, cost = _usage_of(metadata), metadata.get(COST)
-        if usage is not None and self._max_cost is None:
-            return Amount(tokens_of(usage))
-        if usage is not None and isinstance(cost, int | float):
-            return Amount(tokens_of(usage), cost)
+        usage = saved_usage(answer)
+        if usage is not None and (usage.cost is not None or self._max_cost is None):
+            return Amount(tokens_of(usage), usage.cost or 0.0)
         asked = answer.model_copy(update={"messages": answer.messages[:-1]})
         most = self._bound_of(asked, f"the saved row {answer.conversation_id}")
         if usage is None:
@@ -185,12 +182,3 @@ class Spending:
         priced = self._pricing.priced(usage, None, model_of(answer), metadata, is_batch=is_batch)
         known = priced.cost if priced is not None else None
         return Amount(tokens_of(usage), known if known is not None else most.usd)
-
-
-def _usage_of(metadata: Mapping[str, Any]) -> Usage | None:
-    """The tokens of a saved answer; None if its metadata do not have them."""
-    usage: Any = metadata.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    counts = {name: count for name, count in cast(dict[str, Any], usage).items() if type(count) is int}
-    return Usage.from_dict(counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.finish_reason import FinishReason
@@ -83,6 +83,18 @@ def choices_of(answers: Iterable[Completion]) -> dict[str, Any]:
             for index, answer in enumerate(answers)
         ]
     }
+
+
+def saved_usage(answered: Conversation) -> Usage | None:
+    """Return the usage and the cost in the metadata of an answered conversation; None if it has no usage.
+
+    The file may have been edited: values that are not numbers are left out.
+    """
+    usage, cost = answered.metadata.get("usage"), answered.metadata.get(COST)
+    if not isinstance(usage, dict):
+        return None
+    counts = {name: count for name, count in cast(dict[str, Any], usage).items() if type(count) is int}
+    return replace(Usage.from_dict(counts), cost=cost if isinstance(cost, int | float) else None)
 
 
 @dataclass(slots=True, repr=False)
