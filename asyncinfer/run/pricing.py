@@ -116,7 +116,7 @@ class Pricing:
         key = PriceKey(endpoint, asked, given.get("response_model"), given.get("service_tier"), is_batch)
         price = self.price(key)
         if price is None:
-            self.why_unknown(key)
+            self._log_once(self.why_unknown(key))
             return usage
         self.latest_price = price
         return replace(usage, cost=price.cost(usage))
@@ -132,19 +132,21 @@ class Pricing:
             return price
 
     def why_unknown(self, key: PriceKey) -> str:
-        """Why the price of an answer is unknown. Logs it once: as a warning, if the price list should have it."""
+        """Why the price of an answer is unknown."""
         asked = key.asked or self._endpoint(key.endpoint).model
         names = " or ".join(repr(name) for name in dict.fromkeys((key.answered, asked)) if name)
-        unknown = f"no price of {names} is known{self.why_not_listed()}"
-        if unknown not in self._warned and len(self._warned) < _MOST_KEPT:
-            self._warned.add(unknown)
-            level = logging.INFO if self._list is None else logging.WARNING
-            log.log(level, "%s; its answers are not part of the cost. cost_per_million sets a price", unknown)
-        return unknown
+        return f"no price of {names} is known{self.why_not_listed()}"
 
     def why_not_listed(self) -> str:
         """Why there is no price list, in brackets; empty if there is one, or if none is needed."""
         return f" ({self._missing})" if self._missing is not None else ""
+
+    def _log_once(self, unknown: str) -> None:
+        """Log why a price is unknown: as a warning, if the price list should have it."""
+        if unknown not in self._warned and len(self._warned) < _MOST_KEPT:
+            self._warned.add(unknown)
+            level = logging.INFO if self._list is None else logging.WARNING
+            log.log(level, "%s; its answers are not part of the cost. cost_per_million sets a price", unknown)
 
     def _look_up(self, key: PriceKey) -> TokenPrice | None:
         endpoint = self._endpoint(key.endpoint)
