@@ -26,10 +26,7 @@ from asyncinfer import (
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, write_jsonl
 from tests.recorder import SUCCESS, Recorder
-
-PRICES = {"input": 1, "output": 2}
-# The answers of `Recorder` have 3 prompt tokens and 4 others.
-COST = 11e-6
+from tests.run.prices import ANSWER_COST, PRICES
 
 
 class Number(BaseModel):
@@ -66,22 +63,22 @@ async def summary_of(engine: RemoteInferenceEngine, config: InferenceConfig, fol
 class TestCalls:
     async def test_call_has_its_cost(self, api: Recorder) -> None:
         answered = await engine_at(api).agenerate("Hello", priced())
-        assert answered.metadata["cost"] == COST
+        assert answered.metadata["cost"] == ANSWER_COST
 
     def test_blocking_call_has_its_cost(self) -> None:
-        assert FakeEngine().generate("Hello", priced()).metadata["cost"] == COST
+        assert FakeEngine().generate("Hello", priced()).metadata["cost"] == ANSWER_COST
 
     async def test_single_row_has_its_cost(self, api: Recorder) -> None:
         [answered] = await engine_at(api).ainfer([question("Hello")], priced())
-        assert answered.metadata["cost"] == COST
+        assert answered.metadata["cost"] == ANSWER_COST
 
     async def test_stream_has_its_cost_in_the_last_delta(self, api: Recorder) -> None:
         async with engine_at(api).astream("Hello", priced()) as deltas:
             parts = [delta async for delta in deltas]
         assert parts[-1].usage is not None
-        assert parts[-1].usage.cost == COST
+        assert parts[-1].usage.cost == ANSWER_COST
         whole = Completion.from_deltas(parts).append_to(question("Hello"))
-        assert whole.metadata["cost"] == COST
+        assert whole.metadata["cost"] == ANSWER_COST
 
     async def test_call_at_a_server_without_prices_has_no_cost(self, api: Recorder) -> None:
         assert "cost" not in (await engine_at(api).agenerate("Hello")).metadata
@@ -98,13 +95,13 @@ class TestCalls:
         api.answers_in_turn(answer("no JSON"), answer('{"n": 1}'))
         answered = await engine_at(api).agenerate("Hello", priced(), response_model=Number)
         assert answered.metadata["usage"]["total_tokens"] == 14
-        assert answered.metadata["cost"] == pytest.approx(2 * COST)
+        assert answered.metadata["cost"] == pytest.approx(2 * ANSWER_COST)
 
     async def test_failed_attempts_of_a_call_are_part_of_its_usage_and_cost(self, api: Recorder) -> None:
         api.answers_in_turn({**SUCCESS, "choices": []}, answer())
         answered = await engine_at(api).agenerate("Hello", priced())
         assert answered.metadata["usage"]["total_tokens"] == 14
-        assert answered.metadata["cost"] == pytest.approx(2 * COST)
+        assert answered.metadata["cost"] == pytest.approx(2 * ANSWER_COST)
 
     async def test_error_of_a_call_has_the_usage_and_the_cost_of_all_attempts(self, api: Recorder) -> None:
         api.answers({**SUCCESS, "choices": []})
@@ -112,7 +109,7 @@ class TestCalls:
             await engine_at(api, max_retries=2).agenerate("Hello", priced())
         usage = raised.value.usage
         assert usage is not None
-        assert (usage.total_tokens, usage.cost) == (7 * len(api.sent), pytest.approx(COST * len(api.sent)))
+        assert (usage.total_tokens, usage.cost) == (7 * len(api.sent), pytest.approx(ANSWER_COST * len(api.sent)))
         assert len(api.sent) > 1
 
     async def test_error_of_a_stream_has_the_usage_that_had_arrived(self, api: Recorder) -> None:
@@ -122,7 +119,7 @@ class TestCalls:
             async with engine_at(api).astream("Hello", priced()) as deltas:
                 assert [delta.content async for delta in deltas]
         assert raised.value.usage is not None
-        assert raised.value.usage.cost == COST
+        assert raised.value.usage.cost == ANSWER_COST
 
     async def test_typed_stream_that_does_not_fit_has_its_cost(self, api: Recorder) -> None:
         with pytest.raises(InvalidAnswerError) as raised:
@@ -130,7 +127,7 @@ class TestCalls:
                 async for _ in deltas:
                     pass
         assert raised.value.usage is not None
-        assert raised.value.usage.cost == COST
+        assert raised.value.usage.cost == ANSWER_COST
 
 
 class TestFailedAttempts:
@@ -155,7 +152,7 @@ class TestFailedAttempts:
         summary = await summary_of(engine_at(api, max_retries=2), config, tmp_path)
         assert summary.failed == 1
         assert summary.cost is not None
-        assert (summary.cost.usd, summary.cost.unpriced) == (pytest.approx(COST * len(api.sent)), 0)
+        assert (summary.cost.usd, summary.cost.unpriced) == (pytest.approx(ANSWER_COST * len(api.sent)), 0)
         assert summary.usage.total_tokens == 7 * len(api.sent)
 
     @pytest.mark.parametrize("finish", ["length", "content_filter"])
@@ -163,7 +160,7 @@ class TestFailedAttempts:
         api.answers(answer("Hel", finish))
         summary = await summary_of(engine_at(api), priced(), tmp_path)
         assert summary.cost is not None
-        assert (summary.completed, summary.cost.usd) == (1, pytest.approx(COST))
+        assert (summary.completed, summary.cost.usd) == (1, pytest.approx(ANSWER_COST))
 
     async def test_row_that_is_answered_after_failures_has_the_usage_and_cost_of_all(self, api: Recorder) -> None:
         api.answers_in_turn(
@@ -173,9 +170,9 @@ class TestFailedAttempts:
         config = priced(generation=GenerationParams(response_model=Number))
         [answered] = await engine_at(api).ainfer([question("a")], config, observers=[events.append])
         assert answered.metadata["usage"]["total_tokens"] == 28
-        assert answered.metadata["cost"] == pytest.approx(4 * COST)
+        assert answered.metadata["cost"] == pytest.approx(4 * ANSWER_COST)
         [finished] = [event for event in events if isinstance(event, RowFinished)]
-        assert (finished.cost, finished.usage and finished.usage.total_tokens) == (pytest.approx(4 * COST), 28)
+        assert (finished.cost, finished.usage and finished.usage.total_tokens) == (pytest.approx(4 * ANSWER_COST), 28)
         failed = [event.error for event in events if isinstance(event, AttemptFailed)]
         assert [error.usage and error.usage.total_tokens for error in failed if isinstance(error, RequestError)] == [
             7
@@ -205,7 +202,7 @@ class TestFailedAttempts:
         config = priced(output_path=tmp_path / "out.jsonl", max_tokens=1_000_000)
         await Broken().ainfer_partial(questions(2), config, observers=[events.append])
         costs = [event.usage.cost for event in events if isinstance(event, RowFailed) and event.usage]
-        assert costs in ([COST, COST], [])  # Metadata that JSON cannot hold may be left out.
+        assert costs in ([ANSWER_COST, ANSWER_COST], [])  # Metadata that JSON cannot hold may be left out.
 
 
 class TestEndpoints:
@@ -256,5 +253,5 @@ class TestReportedCosts:
         api.answers_in_turn(answer(cost=0.5), answer())
         summary = await summary_of(engine_at(api, num_workers=1), priced(), tmp_path, rows=2)
         assert summary.cost is not None
-        assert summary.cost.usd == pytest.approx(0.5 + COST)
+        assert summary.cost.usd == pytest.approx(0.5 + ANSWER_COST)
         assert summary.cost.source == "cost_per_million and the responses of the provider"

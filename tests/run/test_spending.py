@@ -37,14 +37,7 @@ from asyncinfer.run.executor import Executor, OutcomeSink, RowFeed
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl, write_jsonl
-
-# Each answer of a `FakeEngine` has 3 prompt tokens and 4 others: it costs 3 + 8 = 11 millionths of a dollar.
-PRICES = {"input": 1, "output": 2}
-ANSWER_COST = 11e-6
-
-
-def settings(**more: object) -> InferenceConfig:
-    return InferenceConfig.model_validate({"cost_per_million": PRICES, "generation": {"max_new_tokens": 10}, **more})
+from tests.run.prices import ANSWER_COST, PRICES, settings
 
 
 class MeteredEngine(FakeEngine):

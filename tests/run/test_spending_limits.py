@@ -1,4 +1,4 @@
-"""The limits on cost and tokens in unusual jobs: repeats, caches, several answers, missing counts, several prices."""
+"""The limits on cost and tokens in unusual jobs: duplicates, caches, several answers, missing counts, several prices."""
 
 from __future__ import annotations
 
@@ -30,16 +30,10 @@ from asyncinfer import (
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl, refusal, rejection
 from tests.recorder import Recorder
+from tests.run.prices import ANSWER_COST, PRICES, settings
 
-# Each answer of a `FakeEngine` has 3 prompt tokens and 4 others: it costs 3 + 8 = 11 millionths of a dollar.
-PRICES = {"input": 1, "output": 2}
-ANSWER_COST = 11e-6
 # The bound of `question N`: 330 tokens of the prompt, and 10 of the answer.
 BOUND, BOUND_COST = 340, 350e-6
-
-
-def settings(**more: object) -> InferenceConfig:
-    return InferenceConfig.model_validate({"cost_per_million": PRICES, "generation": {"max_new_tokens": 10}, **more})
 
 
 class Silent(FakeEngine):
@@ -56,7 +50,7 @@ class Number(BaseModel):
 
 
 class TestRowsThatCostNothing:
-    async def test_copies_of_a_row_reserve_and_cost_nothing(self, tmp_path: Path) -> None:
+    async def test_duplicates_reserve_and_cost_nothing(self, tmp_path: Path) -> None:
         engine = FakeEngine(workers=1)
         rows = [question(f"question {i % 2}") for i in range(1_000)]
         answers = await engine.ainfer(rows, settings(max_tokens=2 * BOUND, output_path=str(tmp_path / "out.jsonl")))
@@ -69,7 +63,7 @@ class TestRowsThatCostNothing:
         answers = await engine.ainfer(questions(50), settings(**cached, max_cost=1e-9))
         assert (len(answers), engine.asked.total()) == (50, 0)
 
-    async def test_copies_and_cached_answers_of_an_earlier_run_count_once(self, tmp_path: Path) -> None:
+    async def test_answers_of_an_earlier_run_with_duplicates_count_once(self, tmp_path: Path) -> None:
         rows = [question(f"question {i % 5}") for i in range(100)] + questions(200)[100:]
         config = settings(output_path=str(tmp_path / "out.jsonl"), max_tokens=BOUND + 7 * 40)
         with pytest.raises(SpendingLimitError) as first:
