@@ -145,8 +145,9 @@ class Attempts:
                         semaphore.observe_limits(permit, part.limits)
                         continue
                     last = _checked_delta(part)
-                    if last.usage is not None:
-                        last = replace(last, usage=priced(last.usage, last.metadata))
+                    usage = last.usage
+                    if usage is not None and (with_cost := priced(usage, last.metadata)) is not usage:
+                        last = replace(last, usage=with_cost)
                     if part_arrived is not None:
                         await part_arrived()
                     deliver(last)
