@@ -78,8 +78,8 @@ class BatchApi:
         completion.usage = self._priced(completion.usage, completion.metadata)
         return completion
 
-    def _priced(self, usage: Usage | None, described: Mapping[str, Any] | None = None) -> Usage | None:
+    def _priced(self, usage: Usage | None, metadata: Mapping[str, Any] | None = None) -> Usage | None:
         if self.pricing is None or usage is None:
             return usage
         self.pricing.load()
-        return self.pricing.priced(usage, None, None, described, is_batch=True)
+        return self.pricing.priced(usage, None, None, metadata, is_batch=True)

@@ -262,12 +262,12 @@ def _priced(
     endpoint: str | None,
     conversation: Conversation | None,
     usage: Usage | None,
-    described: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Usage | None:
     """Return the usage of one attempt, with its cost."""
     if pricing is None or usage is None:
         return usage
-    return pricing.priced(usage, endpoint, model_of(conversation) if conversation is not None else None, described)
+    return pricing.priced(usage, endpoint, model_of(conversation) if conversation is not None else None, metadata)
 
 
 @contextmanager

@@ -29,15 +29,15 @@ class PriceKey(NamedTuple):
 
     Args:
         endpoint: The name of the endpoint; None if there is only one.
-        asked: The model that the row asks for; None: that of the endpoint.
-        answered: The model that answered, as the response says.
+        requested_model: The model that the row asks for; None: that of the endpoint.
+        response_model: The model that answered, as the response says.
         tier: The service tier, as the response says.
         is_batch: The answer is from a batch job.
     """
 
     endpoint: str | None
-    asked: str | None = None
-    answered: str | None = None
+    requested_model: str | None = None
+    response_model: str | None = None
     tier: str | None = None
     is_batch: bool = False
 
@@ -94,8 +94,8 @@ class Pricing:
         self,
         usage: Usage | None,
         endpoint: str | None,
-        asked: str | None = None,
-        described: Mapping[str, Any] | None = None,
+        requested_model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
         *,
         is_batch: bool = False,
     ) -> Usage | None:
@@ -103,8 +103,8 @@ class Pricing:
 
         Args:
             endpoint: The name of the endpoint.
-            asked: The model that the row asks for; None: that of the endpoint.
-            described: The metadata of the answer.
+            requested_model: The model that the row asks for; None: that of the endpoint.
+            metadata: The metadata of the answer.
             is_batch: The answer is from a batch job.
         """
         if usage is None or not self.is_priced:
@@ -112,8 +112,8 @@ class Pricing:
         if usage.cost is not None:
             self.has_reported = True
             return usage
-        given = described or _NO_METADATA
-        key = PriceKey(endpoint, asked, given.get("response_model"), given.get("service_tier"), is_batch)
+        known = metadata or _NO_METADATA
+        key = PriceKey(endpoint, requested_model, known.get("response_model"), known.get("service_tier"), is_batch)
         price = self.price(key)
         if price is None:
             self._log_once(self.why_unknown(key))
@@ -133,8 +133,8 @@ class Pricing:
 
     def why_unknown(self, key: PriceKey) -> str:
         """Why the price of an answer is unknown."""
-        asked = key.asked or self._endpoint(key.endpoint).model
-        names = " or ".join(repr(name) for name in dict.fromkeys((key.answered, asked)) if name)
+        requested_model = key.requested_model or self._endpoint(key.endpoint).model
+        names = " or ".join(repr(name) for name in dict.fromkeys((key.response_model, requested_model)) if name)
         return f"no price of {names} is known{self.why_not_listed()}"
 
     def why_not_listed(self) -> str:
@@ -150,11 +150,11 @@ class Pricing:
 
     def _look_up(self, key: PriceKey) -> TokenPrice | None:
         endpoint = self._endpoint(key.endpoint)
-        models = [given for given in (key.answered, key.asked or endpoint.model) if given]
+        models = [model for model in (key.response_model, key.requested_model or endpoint.model) if model]
         found = own_price(self._own_of(endpoint), models, is_batch=key.is_batch)
         price_list = self._list
         if found is None and price_list is not None:
-            listed = (price_list.find(endpoint, given, key.tier, is_batch=key.is_batch) for given in models)
+            listed = (price_list.find(endpoint, model, key.tier, is_batch=key.is_batch) for model in models)
             found = next((price for price in listed if price is not None), None)
         return found
 

@@ -134,8 +134,8 @@ class Spending:
     def _why_unknown(self, row: Row, completion: Completion) -> str:
         if completion.usage is None:
             return "the responses do not say how many tokens they used"
-        described = completion.metadata or {}
-        key = PriceKey(completion.endpoint, model_of(row.conversation()), described.get("response_model"))
+        metadata = completion.metadata or {}
+        key = PriceKey(completion.endpoint, model_of(row.conversation()), metadata.get("response_model"))
         return self._pricing.why_unknown(key)
 
     def _bound(self, row: Row) -> Amount:
