@@ -148,14 +148,15 @@ class _SchemaValidator:
     def __call__(self, text: bytes | str) -> Any:
         value: Any = _any_json.validate_json(text)
         try:
-            problem = violation(self._schema, value)
+            found = violation(self._schema, value)
         except UncheckableError as error:
             # The schema itself is sound: it was looked at before.
             if not isinstance(error.__cause__, RecursionError):
-                raise UncheckedValueError(str(error).removeprefix("it cannot be checked: ")) from error
-            problem = "it is nested too deep"
-        if problem is not None:
-            raise InvalidValueError(problem.removeprefix("$: ").removeprefix("$."))
+                raise UncheckedValueError(error.reason) from error
+            raise InvalidValueError("it is nested too deep") from None
+        if found is not None:
+            path, problem = found
+            raise InvalidValueError(problem if path == "$" else f"{path.removeprefix('$.')}: {problem}")
         return value
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from asyncinfer.errors import MissingDependencyError
 
@@ -22,8 +22,31 @@ jsonschema's own mappings, which are written in Rust, panic."""
 REGEX_SECONDS = 0.5
 
 
+class Violation(NamedTuple):
+    """How an answer violates its schema.
+
+    Args:
+        path: The place in the answer as a JSON path. `$` is the whole answer.
+        problem: What is wrong there.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
 class UncheckableError(Exception):
-    """It cannot be found out whether an answer is valid: the schema is at fault, or it takes too long."""
+    """It cannot be found out whether an answer is valid: the schema is at fault, or it takes too long.
+
+    Attributes:
+        reason: Why it cannot be found out.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"it cannot be checked: {reason}")
+        self.reason = reason
 
 
 class _TooMuchWork(Exception):
@@ -38,7 +61,7 @@ def require_packages() -> None:
         raise MissingDependencyError("regex", "schema")
 
 
-def violation(schema: str, answer: Any) -> str | None:
+def violation(schema: str, answer: Any) -> Violation | None:
     """How `answer`, a JSON value, violates the schema; None if it is valid.
 
     Args:
@@ -51,10 +74,10 @@ def violation(schema: str, answer: Any) -> str | None:
     try:
         error = next(iter(_validator(json.loads(schema)).iter_errors(answer)), None)
     except _TooMuchWork as error:
-        raise UncheckableError(f"it cannot be checked: {error}") from error
+        raise UncheckableError(str(error)) from error
     except Exception as error:
-        raise UncheckableError(f"it cannot be checked: {type(error).__name__}: {error}") from error
-    return None if error is None else f"{error.json_path}: {error.message[:200]}"
+        raise UncheckableError(f"{type(error).__name__}: {error}") from error
+    return None if error is None else Violation(error.json_path, error.message[:200])
 
 
 def validator_class(schema: Any) -> Any:
