@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, cast
 
 from asyncinfer.cli.answer_view import without_controls
 from asyncinfer.cli.messages import say
 from asyncinfer.cli.row_files import TableFile, open_rows
 from asyncinfer.data.json_values import as_text, json_text
+from asyncinfer.dialects.fields import object_at
 from asyncinfer.errors import InputError
 from asyncinfer.run.failures import failures_path
 from asyncinfer.scratch.view import Columns, RowFile
@@ -94,20 +94,20 @@ def _messages(row: Conversation) -> Iterator[str]:
         text = message.compute_flattened_text_content()
         calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls or ()]
         yield from (f"{message.role.value}: {part}" for part in ([text] if text or not calls else []) + calls)
-    if isinstance(failure := row.metadata.get(FAILURE), dict):
-        yield f"failure: {cast(dict[str, Any], failure).get('error_message')}"
+    if failure := object_at(row.metadata, FAILURE):
+        yield f"failure: {failure.get('error_message')}"
 
 
 def _title(row: Conversation) -> str:
     metadata = row.metadata
-    failure, usage = metadata.get(FAILURE), metadata.get("usage")
+    failure, usage = object_at(metadata, FAILURE), object_at(metadata, "usage")
     parts = [row.conversation_id or ""]
-    if isinstance(failure, dict):
-        parts.append(f"row {cast(dict[str, Any], failure).get('row')}, failed")
+    if failure:
+        parts.append(f"row {failure.get('row')}, failed")
     elif reason := metadata.get("finish_reason"):
         parts.append(str(reason))
-    if isinstance(usage, dict):
-        parts.append(f"{cast(dict[str, Any], usage).get('completion_tokens', 0)} tokens")
+    if usage:
+        parts.append(f"{usage.get('completion_tokens', 0)} tokens")
     return ", ".join(part for part in parts if part)
 
 

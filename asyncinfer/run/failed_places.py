@@ -6,10 +6,11 @@ from array import array
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from asyncinfer.dialects.fields import as_object, object_at
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.scratch.finished import ROW_KEY
@@ -109,14 +110,12 @@ class FailedPlaces:
 
 
 def _failure_in(line: bytes) -> Mapping[str, Any] | str:
-    """The failure in a line, or why there is none."""
+    """The failure in a line, which is empty if the line has none; or why the line cannot be read."""
     try:
-        row: Any = from_json(line)
+        row = from_json(line)
     except ValueError as error:
         return f"not valid JSON: {error}"
-    metadata = cast(Mapping[str, Any], row).get("metadata") if isinstance(row, dict) else None
-    failure = cast(Mapping[str, Any], metadata).get(FAILURE) if isinstance(metadata, dict) else None
-    return cast(Mapping[str, Any], failure) if isinstance(failure, dict) else _LOST
+    return object_at(object_at(as_object(row), "metadata"), FAILURE)
 
 
 def _place_in(failure: Mapping[str, Any] | str) -> Place | str:

@@ -6,6 +6,7 @@ import logging
 from array import array
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from typing import Any
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
@@ -18,6 +19,7 @@ from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import discard_temporary, replacing
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.types.answer import FAILURE
+from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.paths import PATH_ERRORS, os_error_text
 from asyncinfer.types.results import CommonFailure, FailureDetail
 
@@ -186,7 +188,6 @@ def place_fields(position: int, output_rows: int, row_key: str | None) -> Mappin
 
 
 def _line(item: InputItem, row: int, failure: FailureDetail, place: Mapping[str, int | str]) -> bytes:
-    conversation = item.load()
     detail = {
         "row": row,
         "error_message": failure.error_message,
@@ -195,5 +196,10 @@ def _line(item: InputItem, row: int, failure: FailureDetail, place: Mapping[str,
         "is_retryable": failure.is_retryable,
         **place,
     }
-    metadata = {**conversation.metadata, FAILURE: detail}
+    return failed_line(item.load(), detail)
+
+
+def failed_line(conversation: Conversation, failure: Mapping[str, Any]) -> bytes:
+    """The line of a failed row in the file of failed rows."""
+    metadata = {**conversation.metadata, FAILURE: failure}
     return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"

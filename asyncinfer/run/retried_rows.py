@@ -11,11 +11,12 @@ from array import array
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from asyncinfer.dialects.fields import object_at
 from asyncinfer.errors import ConfigError, InputError, ScratchError
 from asyncinfer.run.failed_places import FailedPlaces, Place
-from asyncinfer.run.failures import failures_path, place_fields
+from asyncinfer.run.failures import failed_line, failures_path, place_fields
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.finished import ROW_KEY
@@ -101,7 +102,7 @@ class RetriedRows:
             self.left = len(self._places) - len(answers)
             failed: dict[int, int] = {}
             for place in range(len(failures)):
-                number = _failure_in(Conversation.from_json(failures[place])).get("row")
+                number = object_at(Conversation.from_json(failures[place]).metadata, FAILURE).get("row")
                 assert isinstance(number, int), "the retry has written this file"
                 failed[number] = -1 - place
                 if place % _EVERY == 0:
@@ -121,7 +122,7 @@ class RetriedRows:
                     yield *identity, answered.to_json_bytes()
 
     def merge(self) -> Generator[None]:
-        """Put each answer at the place of its row, and keep the rows that have none. Yields every 64 rows.
+        """Put each answer at the place of its row, and keep the rows that have none. Yields at least every 64 rows.
 
         Raises:
             ScratchError: A file cannot be read or written.
@@ -147,11 +148,8 @@ class RetriedRows:
             copied = merged = 0
             for count, number in enumerate(self._places.in_order()):
                 place = self._places[number]
-                for line in itertools.islice(old, place.position - copied):
-                    output.write(line)
-                    copied += 1
-                    if copied % _EVERY == 0:
-                        yield
+                yield from _copy(itertools.islice(old, place.position - copied), output)
+                copied = place.position
                 outcome = self._outcomes[number] if number < len(self._outcomes) else None
                 if outcome is not None and outcome >= 0:
                     output.write(_renumbered(answers[outcome], place).to_json_bytes() + b"\n")
@@ -205,19 +203,12 @@ def _copy(lines: Iterator[bytes], file: BinaryIO) -> Generator[None]:
             yield
 
 
-def _failure_in(conversation: Conversation) -> dict[str, Any]:
-    failure = conversation.metadata.get(FAILURE)
-    return cast(dict[str, Any], failure) if isinstance(failure, dict) else {}
-
-
 def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
     row_key = row_key_text(*place.identity) if place.identity is not None else None
     fields = place_fields(place.position, place.output_rows, row_key)
-    detail = {**_failure_in(conversation), "row": place.row, **fields}
-    metadata = {**conversation.metadata, FAILURE: detail}
-    return conversation.model_copy(update={"metadata": metadata}).to_json_bytes() + b"\n"
+    return failed_line(conversation, {**object_at(conversation.metadata, FAILURE), "row": place.row, **fields})
 
 
 def _renumbered(line: bytes, place: Place) -> Conversation:
