@@ -211,6 +211,12 @@ def error_str(error: BaseException) -> str:
         return "(its text cannot be shown)"
 
 
+def error_name_and_text(error: BaseException) -> str:
+    """Return the name of the class of an error, and its text if it has one: `KeyError: 'a'`."""
+    text, name = error_str(error), type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
 def error_repr(error: BaseException) -> str:
     """Return `repr(error)`; the name of its class if that raises."""
     try:

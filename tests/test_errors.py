@@ -18,6 +18,7 @@ from asyncinfer import (
     MissingDependencyError,
     RequestError,
 )
+from asyncinfer.errors import error_name_and_text
 from asyncinfer.types.limits import LimitObservation
 
 ERRORS: list[AsyncInferError] = [
@@ -44,3 +45,20 @@ def test_pickled_refusal_keeps_the_limits_of_the_endpoint() -> None:
     restored = pickle.loads(pickle.dumps(error))
     assert restored.__dict__ == error.__dict__
     assert restored.limits == error.limits
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("a"), "KeyError: 'a'"),
+        (EOFError(), "EOFError"),
+        (Unreadable(), "Unreadable: (its text cannot be shown)"),
+    ],
+)
+def test_name_and_text_of_an_error(error: Exception, text: str) -> None:
+    assert error_name_and_text(error) == text

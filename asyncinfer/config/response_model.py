@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
-from asyncinfer.errors import ConfigError, error_str, error_text
+from asyncinfer.errors import ConfigError, error_name_and_text, error_text
 from asyncinfer.types.paths import expanded, read_text
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -86,7 +86,7 @@ def schema_of(model: Any) -> dict[str, Any]:
     except PydanticUserError as error:
         raise ConfigError(f"{_KEY}: {name_of(found)} has no JSON schema: {error_text(error).splitlines()[0]}") from None
     except Exception as error:  # A type may make its schema by code of its own, which may raise anything.
-        raised = f"{type(error).__name__}: {error_str(error)}"
+        raised = error_name_and_text(error)
         raise ConfigError(f"{_KEY}: {name_of(found)} has no JSON schema: its code raised {raised}") from error
 
 

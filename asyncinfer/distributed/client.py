@@ -16,7 +16,13 @@ from asyncinfer.distributed.handle import NoRoom, ReplicaGone, ReplicaHandle, Re
 from asyncinfer.distributed.rows import Call, PendingRow
 from asyncinfer.distributed.session import MOST_CALLS
 from asyncinfer.distributed.wire import Answer, Opened, RowEvent, StreamEnd, decode_events, encode_rows, is_last
-from asyncinfer.errors import EngineConfigError, EngineDeadError, InferenceErrorType, error_str, invalid_request
+from asyncinfer.errors import (
+    EngineConfigError,
+    EngineDeadError,
+    InferenceErrorType,
+    error_name_and_text,
+    invalid_request,
+)
 from asyncinfer.run.bound_engine import CallSettings
 from asyncinfer.types.stream import StreamDelta
 
@@ -283,7 +289,7 @@ class ReplicaClient:
             encode_rows([row.request()])
         except Exception as error:
             del self.rows[row.number]
-            why = f"the row cannot be sent to another process: {type(error).__name__}: {error_str(error)}"
+            why = f"the row cannot be sent to another process: {error_name_and_text(error)}"
             row.deliver(invalid_request(why))
             return False
         return True
@@ -314,7 +320,7 @@ class ReplicaClient:
         try:
             return decode_events(data)
         except Exception as error:  # `__reduce__` of any class may raise anything.
-            raise ReplicaLost(f"its results cannot be read: {type(error).__name__}: {error_str(error)}") from None
+            raise ReplicaLost(f"its results cannot be read: {error_name_and_text(error)}") from None
 
     def _deliver(self, events: Sequence[tuple[int, RowEvent]]) -> None:
         died: EngineDeadError | None = None

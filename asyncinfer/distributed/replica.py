@@ -10,7 +10,7 @@ from uuid import uuid4
 from asyncinfer.aio.limiters import MODELS
 from asyncinfer.distributed.session import Recipe, ReplicaEngine, Session
 from asyncinfer.distributed.wire import Opened, decode_rows, encode_events
-from asyncinfer.errors import ConfigError, error_str
+from asyncinfer.errors import ConfigError, error_name_and_text
 from asyncinfer.run.bound_engine import CallSettings
 
 
@@ -39,7 +39,7 @@ class Replica:
             except ConfigError as error:
                 return Opened("", str(error))
             except Exception as error:  # The code of an engine may raise anything.
-                return Opened("", f"{type(error).__name__}: {error_str(error)}")
+                return Opened("", error_name_and_text(error))
         await self.end(self._tokens.get(client, ""))
         token = self._tokens[client] = uuid4().hex
         self._sessions[token] = Session(self._engine)

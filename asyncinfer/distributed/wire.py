@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from asyncinfer.errors import AsyncInferError, EngineDeadError, RequestError, error_str
+from asyncinfer.errors import AsyncInferError, EngineDeadError, RequestError, error_name_and_text
 from asyncinfer.run.bound_engine import ObservedLimits
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
@@ -102,7 +102,7 @@ def _copy_of(error: Exception) -> Exception | None:
 
 
 def _as_text(error: Exception) -> Exception:
-    return RuntimeError(f"{type(error).__name__}: {error_str(error)}")
+    return RuntimeError(error_name_and_text(error))
 
 
 def _can_be_read(error: Exception) -> bool:
@@ -118,5 +118,5 @@ def _picklable(event: RowEvent) -> RowEvent:
     try:
         pickle.dumps(event)
     except Exception as error:
-        return RuntimeError(f"the answer cannot be sent to another process: {type(error).__name__}: {error_str(error)}")
+        return RuntimeError(f"the answer cannot be sent to another process: {error_name_and_text(error)}")
     return event

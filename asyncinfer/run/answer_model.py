@@ -13,7 +13,7 @@ from asyncinfer.config import response_model as models
 from asyncinfer.dialects.json_answer import json_values
 from asyncinfer.dialects.json_schema.soundness import schema_problem
 from asyncinfer.dialects.json_schema.violation import UncheckableError, require_packages, violation
-from asyncinfer.errors import ConfigError, error_str
+from asyncinfer.errors import ConfigError, error_name_and_text
 from asyncinfer.types.short_repr import short_repr
 
 _MOST_PROBLEMS = 5
@@ -83,7 +83,7 @@ class AnswerModel:
         try:
             dumped = [] if self._adapter is None else [self._adapter.dump_python(value, mode="json", by_alias=True)]
         except BaseException as error:
-            raise UncheckedValueError(f"a serializer of {self.name} raised {_named(error)}") from error
+            raise UncheckedValueError(f"a serializer of {self.name} raised {error_name_and_text(error)}") from error
         return [*dumped, from_json(json)]
 
     @cached_property
@@ -103,7 +103,7 @@ class AnswerModel:
         except (InvalidValueError, UncheckedValueError):
             raise
         except BaseException as error:  # A validator may raise anything. SystemExit would end the event loop.
-            raise UncheckedValueError(f"a validator of {self.name} raised {_named(error)}") from error
+            raise UncheckedValueError(f"a validator of {self.name} raised {error_name_and_text(error)}") from error
 
     def _parsed(self, text: str) -> tuple[Any, str | bytes]:
         problems: list[str] = []
@@ -133,10 +133,6 @@ def _object_in(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error_str(error)}".removesuffix(": ")
 
 
 class _SchemaValidator:

@@ -16,7 +16,7 @@ from asyncinfer.errors import (
     InferenceErrorType,
     InputError,
     RequestError,
-    error_str,
+    error_name_and_text,
 )
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.costs import RunCost
@@ -55,7 +55,7 @@ def failure_of(error: Exception | None) -> FailureDetail:
         case InputError():
             return FailureDetail(str(error), is_retryable=False, error_type=InferenceErrorType.PARSE_ERROR)
         case _:
-            text = f"{type(error).__name__}: {error_str(error)}" if error is not None else "no answer"
+            text = error_name_and_text(error) if error is not None else "no answer"
             return FailureDetail(text, is_retryable=False, error_type=InferenceErrorType.RUNTIME)
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
 
-from asyncinfer.errors import MissingDependencyError
+from asyncinfer.errors import MissingDependencyError, error_name_and_text
 
 MAX_STEPS = 50_000
 """The most keywords that are evaluated; about 0.2 s."""
@@ -76,7 +76,7 @@ def violation(schema: str, answer: Any) -> Violation | None:
     except _TooMuchWork as error:
         raise UncheckableError(str(error)) from error
     except Exception as error:
-        raise UncheckableError(f"{type(error).__name__}: {error}") from error
+        raise UncheckableError(error_name_and_text(error)) from error
     return None if error is None else Violation(error.json_path, error.message[:200])
 
 
