@@ -16,6 +16,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from asyncinfer.errors import ConfigError, error_name_and_text, error_text
+from asyncinfer.types.json_object import json_object
 from asyncinfer.types.paths import expanded, read_text
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -112,16 +113,12 @@ def written(model: Any) -> Any:
     return schema_of(model)
 
 
-def _checked_text(text: str) -> Any:
+def _checked_text(text: str) -> str | dict[str, Any]:
     if _NAME.fullmatch(text) or text.endswith(_FILE):
         return text
-    try:
-        schema: Any = from_json(text)
-    except ValueError:
-        schema = None
-    if not isinstance(schema, dict):
+    if (schema := json_object(text)) is None:
         raise ValueError(f"should be {_ALLOWED}")
-    return cast(dict[str, Any], schema)
+    return schema
 
 
 def _schema_in(path: str) -> dict[str, Any]:

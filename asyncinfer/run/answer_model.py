@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
@@ -14,6 +14,7 @@ from asyncinfer.dialects.json_answer import json_values
 from asyncinfer.dialects.json_schema.soundness import schema_problem
 from asyncinfer.dialects.json_schema.violation import UncheckableError, require_packages, violation
 from asyncinfer.errors import ConfigError, error_name_and_text
+from asyncinfer.types.json_object import json_object
 from asyncinfer.types.short_repr import short_repr
 
 _MOST_PROBLEMS = 5
@@ -77,7 +78,7 @@ class AnswerModel:
         Raises:
             InvalidValueError, UncheckedValueError: As `parse` does. Also if a serializer of the model raises an error.
         """
-        if self._adapter is None and (found := _object_in(text)) is not None:
+        if self._adapter is None and (found := json_object(text)) is not None:
             return [found]
         value, json = self._read(text)
         try:
@@ -124,15 +125,6 @@ class AnswerModel:
             except (ValidationError, InvalidValueError) as error:
                 problems.append(_problems(error))
         raise InvalidValueError(problems[0] if problems else "it is not complete JSON")
-
-
-def _object_in(text: str) -> dict[str, Any] | None:
-    """Return the JSON object that a text is; None if it is something else."""
-    try:
-        value: Any = from_json(text)
-    except ValueError:
-        return None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
 class _SchemaValidator:

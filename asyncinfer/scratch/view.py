@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from asyncinfer.errors import InputError
 from asyncinfer.scratch.file import lock_path, scratch_path
 from asyncinfer.scratch.format import FIRST_BYTES, decode
 from asyncinfer.scratch.spent import decode_spent
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.json_object import json_object
 from asyncinfer.types.lines import bounded_lines, is_cut, skip_line
 from asyncinfer.types.paths import PATH_ERRORS, open_regular, os_error_text
 
@@ -93,18 +93,9 @@ class RowFile:
         try:
             return Conversation.from_json(line)
         except ValidationError:
-            row = _columns(line)
+            row = json_object(line)
         self.unreadable += row is None
         return row
-
-
-def _columns(line: bytes) -> Columns | None:
-    """The columns of a row; None if the line has none."""
-    try:
-        values: object = from_json(line)
-    except ValueError:
-        return None
-    return cast(Columns, values) if isinstance(values, dict) else None
 
 
 def is_locked(path: Path) -> bool:

@@ -7,10 +7,8 @@ can continue over either endpoint.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
-
-from pydantic_core import from_json
 
 from asyncinfer.dialects.google.schemas import supported_schema
 from asyncinfer.dialects.google.thoughts import of_google
@@ -21,6 +19,7 @@ from asyncinfer.dialects.turns import Turn, is_blank, merged_turns
 from asyncinfer.errors import invalid_request
 from asyncinfer.types.content import ContentItem
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.json_object import json_object
 from asyncinfer.types.media_types import PDF
 from asyncinfer.types.message import Message, Role
 from asyncinfer.types.tools import ToolCall, ToolDefinition
@@ -101,18 +100,10 @@ def _result(message: Message, names: dict[str, str]) -> dict[str, Any]:
     files = [_part(item) for item in message.content_items if not item.is_text()]
     text = message.compute_flattened_text_content("\n")
     identity = {"id": message.tool_call_id} if message.tool_call_id is not None else {}
-    response = _object(text)
+    response = json_object(text)
     output = {"output": text or (_IN_FILES if files else "")} if response is None else response
     parts = {"parts": files} if files else {}
     return {"functionResponse": {**identity, "name": name, "response": output, **parts}}
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value: Any = from_json(text)
-    except ValueError:
-        return None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
 def _signature(signed: Message | ToolCall) -> dict[str, Any]:
