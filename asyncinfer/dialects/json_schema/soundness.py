@@ -6,6 +6,7 @@ The references are those of the library `referencing`, which `jsonschema` uses t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple, cast
@@ -99,22 +100,12 @@ class _Schemas:
 
     def _endless(self) -> str | None:
         """Find a reference that leads back to itself for the same value: to check a value would never end."""
-        done, path = set[int](), dict[int, Iterator[int]]()
-        for first in self._same_value:
-            if first not in done:
-                path[first] = iter(self._same_value[first])
-            while path:
-                here = next(reversed(path))
-                below = next(path[here], None)
-                if below in path:
-                    circle = [*path][[*path].index(below) :]
-                    reference = next(self._references[one] for one in circle if one in self._references)
-                    return f"the reference {reference[:100]!r} leads back to itself"
-                if below is None:
-                    done.add(here)
-                    del path[here]
-                elif below not in done:
-                    path[below] = iter(self._same_value.get(below, ()))
+        try:
+            TopologicalSorter(self._same_value).prepare()
+        except CycleError as error:
+            circle = reversed(error.args[1])  # Each schema comes before those that it applies to the same value.
+            reference = next(self._references[one] for one in circle if one in self._references)
+            return f"the reference {reference[:100]!r} leads back to itself"
         return None
 
 
