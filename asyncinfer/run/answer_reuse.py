@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 from asyncinfer.aio.limiters import DISK
+from asyncinfer.run.answer_cache import AnswerCache
+from asyncinfer.run.duplicates import Duplicates
 from asyncinfer.run.rows import Row, SavedRow
-
-if TYPE_CHECKING:
-    from asyncinfer.run.answer_cache import AnswerCache
-    from asyncinfer.run.duplicates import Duplicates
-    from asyncinfer.run.saver import ResultSaver
+from asyncinfer.run.saver import ResultSaver
 
 
 class AnswerReuse:
