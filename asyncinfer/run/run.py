@@ -68,9 +68,7 @@ class Run(RunBase):
                     stats.skip(active.statuses.fresh_count, matcher.finish_reasons)
                 await self._answer(active, source, rows, output, deliver)
                 if active.scratch is not None and matcher is not None and not stats.failed:
-                    await remove_finished(
-                        active.scratch, matcher.unclaimed, lambda key, n: rows.index.find(key, n) is None
-                    )
+                    await remove_finished(active.scratch, matcher.unclaimed, lambda key, n: not rows.has(key, n))
         return stats.summary()
 
     async def _answer(

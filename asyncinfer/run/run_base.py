@@ -207,8 +207,7 @@ class RunBase:
         matcher = await self._match_saved(active.scratch, rows, active.statuses)
         find = active.previous.mark_rows if is_pilot else active.previous.find_rows
         await in_slices(find(rows, active.statuses))
-        spans = active.statuses.all_spans()
-        await count_saved(active.spending, active.scratch, spans, lambda key, n: rows.index.find(key, n) is not None)
+        await count_saved(active.spending, active.scratch, active.statuses.all_spans(), rows.has)
         return matcher
 
     async def _match_saved(self, scratch: ScratchFile, rows: ValidatedInput, statuses: RowStatusTable) -> ResumeMatcher:
