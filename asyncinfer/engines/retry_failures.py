@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,12 @@ from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.scratch_use import remove_finished
 from asyncinfer.run.spending import Spending
-from asyncinfer.scratch.file import ScratchFile, scratch_path
+from asyncinfer.scratch.file import ScratchFile, joined_lines, scratch_path
 from asyncinfer.scratch.finished import FinishedOutput
 from asyncinfer.scratch.format import SavedLine, encode
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex
 from asyncinfer.types.results import RunSummary
 
-_BLOCK = 1 << 20  # bytes
 _EVERY = 64  # rows
 
 
@@ -142,7 +141,7 @@ async def _saved_in(scratch: ScratchFile) -> _SavedRows | None:
 
 async def _save(scratch: ScratchFile, rows: RetriedRows) -> None:
     """Add the answers to those that the run has saved, so that the next run of its input does not send them."""
-    with closing(_blocks(rows.saved_rows())) as blocks:
+    with closing(joined_lines(encode(key, n, 0, text) for key, n, text in rows.saved_rows())) as blocks:
         while block := await DISK.run(lambda: next(blocks, b"")):
             with CancelScope(shield=True):
                 await scratch.append(block)
@@ -174,18 +173,6 @@ def _add_spent(path: Path, run: ScratchFile, lines: list[bytes]) -> Generator[No
             yield
     finally:
         scratch.close()
-
-
-def _blocks(saved: Iterator[tuple[bytes, int, bytes]]) -> Generator[bytes]:
-    """Answered rows as lines of a scratch file, in blocks. Blocks."""
-    block, size = list[bytes](), 0
-    for key, n, text in saved:
-        block.append(encode(key, n, 0, text))
-        size += len(text)
-        if size > _BLOCK:
-            yield b"".join(block)
-            block, size = [], 0
-    yield b"".join(block)
 
 
 async def _remove_merged(scratch: ScratchFile, output: Path, saved: _SavedRows) -> None:

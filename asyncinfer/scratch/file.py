@@ -27,8 +27,9 @@ from asyncinfer.types.paths import NotAFileError, advice, open_regular, os_error
 
 log = logging.getLogger("asyncinfer")
 
-_BLOCK = 1 << 16
-_OUTPUT_BLOCK, _OUTPUT_LINES = 1 << 20, 1 << 12
+_READ_AHEAD = 1 << 16
+# The most bytes and lines that are written at once.
+_BLOCK_BYTES, _BLOCK_LINES = 1 << 20, 1 << 12
 _BEGINNING = 1 << 10
 _LONGEST_NAME = 255
 _NOT_PRIVATE = 0o077
@@ -203,21 +204,10 @@ class ScratchFile:
         """
         with as_scratch_error(output, "cannot be written"):
             async with async_replacing(output) as file:
-                blocks = self._blocks(spans)
+                blocks = joined_lines(text + b"\n" for text in self.texts(spans))
                 while block := await DISK.run(lambda: next(blocks, b"")):
                     with CancelScope(shield=True):  # A write must end before the file is closed.
                         await file.write(block)
-
-    def _blocks(self, spans: Iterable[tuple[int, int]]) -> Generator[bytes]:
-        """The JSON at `spans` in blocks of whole lines."""
-        lines, size = list[bytes](), 0
-        for text in self.texts(spans):
-            lines.append(text + b"\n")
-            size += len(text)
-            if size > _OUTPUT_BLOCK or len(lines) > _OUTPUT_LINES:
-                yield b"".join(lines)
-                lines, size = [], 0
-        yield b"".join(lines)
 
     def texts(self, spans: Iterable[tuple[int, int]]) -> Generator[bytes]:
         """The JSON at each of `spans`. Blocks.
@@ -228,7 +218,7 @@ class ScratchFile:
         ahead, start = b"", 0
         for offset, length in spans:
             if not start <= offset <= offset + length <= start + len(ahead):
-                ahead, start = self._read_whole(offset, length, _BLOCK), offset
+                ahead, start = self._read_whole(offset, length, _READ_AHEAD), offset
             yield ahead[offset - start : offset - start + length]
 
     def keep(self, wanted: Callable[[bytes, int], bool], every: int = 512) -> Generator[None]:
@@ -283,6 +273,18 @@ class ScratchFile:
                 disk.unlock(self._lock)
         # The folder belongs to this package. It is removed only if it is empty.
         disk.remove_folder(self.path.parent)
+
+
+def joined_lines(lines: Iterable[bytes]) -> Generator[bytes]:
+    """The lines in blocks of about 1 MiB, so that few writes are needed. The last block may be empty."""
+    block, size = list[bytes](), 0
+    for line in lines:
+        block.append(line)
+        size += len(line)
+        if size > _BLOCK_BYTES or len(block) > _BLOCK_LINES:
+            yield b"".join(block)
+            block, size = [], 0
+    yield b"".join(block)
 
 
 def lock_path(path: Path) -> Path:
