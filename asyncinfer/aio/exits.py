@@ -1,8 +1,8 @@
 """SystemExit and KeyboardInterrupt in tasks of this package: they end the work as other errors do.
 
 If a task raises one of them, asyncio stops the event loop at once. Nobody then awaits the other tasks, and the worker
-threads keep the process alive. So tasks of this package raise `TaskExit` in their place, and the
-caller gets the original error when they have ended.
+threads keep the process alive. So tasks of this package raise `TaskExit` instead. When all of them have ended, the
+caller gets the original error.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class TypedAnswerCheck:
 
 
 def _unchecked(error: UncheckedValueError, text: str, usage: Usage | None = None) -> InvalidAnswerError:
-    """The error for an answer that is not asked again, because the model of the answers is at fault."""
+    """The error for an answer that cannot be validated. No other one is requested: `response_model` is at fault."""
     message = f"the answer cannot be validated: {error}"
     return InvalidAnswerError(message, text=text, usage=usage, is_validated=False)
 

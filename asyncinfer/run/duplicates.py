@@ -20,9 +20,9 @@ from asyncinfer.types.answer import COST, DUPLICATE_OF, Completion
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import FailureDetail
 
-# How many bytes the duplicates may have that wait for their originals, and what each takes besides its content.
+# The most bytes of all duplicates that wait for their originals, and how many each takes besides its content.
 _MOST_BYTES, _BYTES_PER_ROW = 64 << 20, 512
-# How many answers and failures are kept, and the longest answer that is, in characters.
+# The most answers and failures that are kept, and the most characters of an answer that is kept.
 _MOST_KEPT, _LONGEST_KEPT = 1_000, 20_000
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})

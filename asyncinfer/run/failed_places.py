@@ -1,4 +1,4 @@
-"""Reads from the file of failed rows where the answer to each of them belongs in the output."""
+"""Finds the place of each failed row in the output. The file of failed rows says where it is."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from asyncinfer.run.duplicates import Outcome
 from asyncinfer.run.rows import Row
 
-# After so many rows, other tasks have their turn.
+# After this many rows, other tasks may run.
 _AT_ONCE = 32
 
 
