@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
@@ -71,12 +74,15 @@ def violation(schema: str, answer: Any) -> Violation | None:
         UncheckableError: The schema is invalid, or refers to itself endlessly, or the answer is nested too deep, or the
             check takes too long. The cause is the error that shows it.
     """
+    work = _WORK.set(_Work())
     try:
         error = next(iter(_validator(json.loads(schema)).iter_errors(answer)), None)
     except _TooMuchWork as error:
         raise UncheckableError(str(error)) from error
     except Exception as error:
         raise UncheckableError(error_name_and_text(error)) from error
+    finally:
+        _WORK.reset(work)
     return None if error is None else Violation(error.json_path, error.message[:200])
 
 
@@ -87,41 +93,52 @@ def validator_class(schema: Any) -> Any:
 
 
 def _validator(schema: Any) -> Any:
-    validators, kind = import_module("jsonschema.validators"), validator_class(schema)
-    work = _Work()
+    # This registry knows the specifications, and downloads nothing.
+    return _limited_class(validator_class(schema))(schema, registry=import_module("jsonschema_specifications").REGISTRY)
+
+
+@cache
+def _limited_class(kind: Any) -> Any:
+    """A validator with limits. To make its class takes about 2 ms, so each version of JSON Schema has one."""
     keywords: Mapping[str, _Keyword] = {**kind.VALIDATORS, **_WITH_REGEX}
-    limited = validators.extend(kind, {name: work.limited(check) for name, check in keywords.items()})
+    checks = {name: _limited(check) for name, check in keywords.items()}
+    limited = import_module("jsonschema.validators").extend(kind, checks)
     # A schema within the schema may name a version too. jsonschema would go on with its own functions, without limits.
     limited.evolve = import_module("attrs").evolve
-    # This registry knows the specifications, and downloads nothing.
-    return limited(schema, registry=import_module("jsonschema_specifications").REGISTRY)
+    return limited
 
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
 
 
+@dataclass(slots=True)
 class _Work:
-    """The keywords that one check has evaluated."""
+    """How many keywords one check has evaluated, and how many it is evaluating within each other."""
 
-    def __init__(self) -> None:
-        self._steps = self._depth = 0
+    steps: int = 0
+    depth: int = 0
 
-    def limited(self, check: _Keyword) -> _Keyword:
-        """`check`, which raises an error at a limit."""
 
-        def evaluate(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            self._steps += 1
-            if self._steps > MAX_STEPS:
-                raise _TooMuchWork(f"it takes more than {MAX_STEPS} steps")
-            if self._depth == MAX_DEPTH:
-                raise RecursionError("it is nested too deep")
-            self._depth += 1
-            try:
-                yield from check(validator, value, instance, schema) or ()
-            finally:
-                self._depth -= 1
+_WORK = ContextVar[_Work]("work")
 
-        return evaluate
+
+def _limited(check: _Keyword) -> _Keyword:
+    """`check`, which raises an error at a limit."""
+
+    def evaluate(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        work = _WORK.get()
+        work.steps += 1
+        if work.steps > MAX_STEPS:
+            raise _TooMuchWork(f"it takes more than {MAX_STEPS} steps")
+        if work.depth == MAX_DEPTH:
+            raise RecursionError("it is nested too deep")
+        work.depth += 1
+        try:
+            yield from check(validator, value, instance, schema) or ()
+        finally:
+            work.depth -= 1
+
+    return evaluate
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asyncinfer.config import GenerationParams, ModelParams
+from asyncinfer.dialects.json_schema import violation as module
 from asyncinfer.dialects.json_schema.violation import UncheckableError, violation
 from asyncinfer.engines.local.request import Request
 from asyncinfer.engines.local.structured.constraint import Constraint, ReducedStructure
@@ -89,6 +90,16 @@ def test_version_within_a_schema_lifts_no_limit(version: str) -> None:
     recursive = {"$schema": version, "properties": {"next": {"$ref": "#"}, "b": slow}}
     with pytest.raises(UncheckableError, match="TimeoutError"):
         violation(json.dumps(recursive), {"next": {"b": "a" * 60 + "b"}})
+
+
+def test_each_check_has_the_whole_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_STEPS", 100)
+    schema = json.dumps({"items": {"type": "integer"}})
+    for _ in range(3):
+        assert violation(schema, [1] * 60) is None
+        assert str(violation(schema, [1] * 60 + ["a"])).startswith("$[60]: 'a' is not of type")
+        with pytest.raises(UncheckableError, match="it takes more than 100 steps"):
+            violation(schema, [1] * 101)
 
 
 def completion(content: str | None, reason: FinishReason, *calls: FunctionCall) -> Completion:
