@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.validation import validation_message
 
 log = logging.getLogger("asyncinfer")
 
@@ -41,8 +42,7 @@ def conversation_of_request(values: Mapping[str, Any]) -> Conversation:
     try:
         return Conversation.from_dict(data | ({"tools": fields["tools"]} if fields.get("tools") else {}))
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise InputError(f"body.{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+        raise InputError(validation_message(error, "body")) from None
 
 
 def _messages(fields: Mapping[str, Any]) -> Any:

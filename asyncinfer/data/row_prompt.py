@@ -20,6 +20,7 @@ from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message, Role
 from asyncinfer.types.names import listed_names
+from asyncinfer.types.validation import validation_message
 
 MESSAGES = "messages"
 # The columns of a row without a prompt that are parts of its conversation. In CSV files, they are JSON texts.
@@ -169,9 +170,7 @@ def _given_conversation(values: Mapping[str, Any], columns: Sequence[str]) -> Co
     try:
         return Conversation.from_dict(data)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(part) for part in detail["loc"] if isinstance(part, int) or str(part).isidentifier())
-        raise InputError(f"{path}: {detail['msg'].removeprefix('Value error, ')}") from None
+        raise InputError(validation_message(error)) from None
 
 
 def _part(name: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ from asyncinfer.errors import InputError
 from asyncinfer.scratch.format import UNREADABLE, is_readable
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message, Role
+from asyncinfer.types.validation import validation_message
 
 # `Conversation.model_validate_json` without its options: each of a million rows passes here twice.
 _validate_json = Conversation.__pydantic_validator__.validate_json
@@ -167,14 +168,3 @@ def changed_error(name: str, row: int, consequence: str = "") -> InputError:
     """The error for a source that changed while it was read."""
     what = f"changed while it was read (row {row}){consequence}"
     return InputError(f"{name}: {what}. Run again: the run then uses the present content.")
-
-
-def validation_message(error: ValidationError) -> str:
-    """The first three problems of a validation error, in one line."""
-    shown: list[str] = []
-    for detail in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
-        # Members of a union appear in the location as type names; a path of keys reads better.
-        path = ".".join(str(part) for part in detail["loc"] if str(part).isidentifier() or isinstance(part, int))
-        message = detail["msg"].removeprefix("Value error, ")
-        shown.append(f"{path}: {message}" if path else message)
-    return "; ".join(shown)

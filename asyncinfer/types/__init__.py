@@ -2,13 +2,16 @@
 
 | module | contents |
 |---|---|
-| `tools`, `conversation` | what a user passes in: tools, messages, conversations |
+| `parsed` | the type of a parsed answer |
+| `tools`, `content`, `message`, `conversation` | what a user passes in: tools, messages, conversations |
 | `merging` | joins adjacent messages of one role |
 | `limits` | rate limits in headers |
 | `finish_reason`, `usage`, `logprobs`, `stream`, `answer` | what a model answers: in parts, and whole |
 | `batch` | batch jobs and files of a provider |
-| `parsed`, `correction` | typed answers: the type of a parsed answer, and what follows a rejected one |
-| `results`, `run_counts`, `run_errors` | what a run returns: answers, failures and summaries |
+| `correction` | typed answers: what follows a rejected answer |
+| `costs` | prices, and the cost of a run |
+| `run_counts`, `results`, `run_errors` | what a run returns: answers, failures and summaries |
+| `estimates` | what a job will take |
 | `http`, `upload` | requests, responses, and bodies that are streamed from a file |
 
 The helpers do no work of a run. They know no engine and no provider:
@@ -21,6 +24,7 @@ The helpers do no work of a run. They know no engine and no provider:
 | `data_urls` | the parts of data URLs |
 | `lru_cache` | a cache of limited size |
 | `times` | durations and dates in headers and messages |
+| `names`, `validation` | names of columns, and problems of a value, in messages |
 | `paths`, `files`, `pipes`, `lines` | checks paths from users; reads files, pipes, and lines of bounded size |
 """
 
