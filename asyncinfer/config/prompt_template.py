@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncinfer.config.template_limits import LONGEST, TemplateLimitError
 from asyncinfer.errors import MissingDependencyError
-from asyncinfer.types.names import listed_names
+from asyncinfer.types.names import listed_names, no_column
 
 if TYPE_CHECKING:
     from asyncinfer.config.template_sandbox import MeteredSandbox
@@ -73,8 +73,8 @@ class PromptTemplate:
                 return _bounded(self._template.generate({**values, ROW: values}))
         except self._undefined as error:
             missing = sorted(self.columns - values.keys())
-            what = f"there is no column {missing[0]!r}" if missing else str(error)
-            raise ValueError(f"{what}; the columns are {listed_names(values)}") from None
+            what = no_column(missing[0], values) if missing else f"{error}; the columns are {listed_names(values)}"
+            raise ValueError(what) from None
         except RecursionError:
             raise ValueError("the template fails: a macro, a loop or a value is nested too deeply") from None
         except Exception as error:  # Filters raise errors of any kind.

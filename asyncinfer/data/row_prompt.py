@@ -19,7 +19,7 @@ from asyncinfer.errors import InputError
 from asyncinfer.types.content import ContentItem, Type
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message, Role
-from asyncinfer.types.names import listed_names
+from asyncinfer.types.names import listed_names, no_column
 from asyncinfer.types.validation import validation_message
 
 MESSAGES = "messages"
@@ -60,8 +60,7 @@ class RowPrompt:
         """
         for setting, needed in self._needed():
             if missing := sorted(needed - set(columns)):
-                what = f"{setting}: there is no column {missing[0]!r}"
-                raise InputError(f"{name}: {what}; the columns are {listed_names(columns)}")
+                raise InputError(f"{name}: {setting}: {no_column(missing[0], columns)}")
         for setting, template in (("input.prompt", self._prompt), ("input.system", self._system)):
             try:
                 if template is not None:
@@ -149,8 +148,7 @@ def _column(values: Mapping[str, Any], name: str, setting: str) -> Any:
     try:
         return values[name]
     except KeyError:
-        columns = listed_names(values)
-        raise InputError(f"{setting}: there is no column {name!r}; the columns are {columns}") from None
+        raise InputError(f"{setting}: {no_column(name, values)}") from None
 
 
 def _setting(value: Any) -> Any:

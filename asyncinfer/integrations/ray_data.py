@@ -27,6 +27,7 @@ from asyncinfer.errors import InputError
 from asyncinfer.run.items import as_conversation, parse
 from asyncinfer.run.saver import RowOutcome
 from asyncinfer.types.conversation import Conversation
+from asyncinfer.types.names import no_column
 
 Batch = Mapping[str, Sequence[Any]]
 
@@ -80,7 +81,7 @@ class AnswerRows:
         """
         names = list(batch) if isinstance(batch, Mapping) else batch.column_names
         if self._column not in names:
-            raise InputError(f"there is no column {self._column!r}; the columns are {', '.join(names)}")
+            raise InputError(no_column(self._column, names))
         values = batch[self._column] if isinstance(batch, Mapping) else batch[self._column].to_pylist()
         answers, errors = await self._answer(values)
         if isinstance(batch, Mapping):

@@ -20,7 +20,7 @@ from asyncinfer.run.sources import Source
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.file import ScratchFile, as_scratch_error
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.names import listed_names
+from asyncinfer.types.names import no_column
 
 _EVERY = 64  # rows
 
@@ -107,8 +107,7 @@ class RowOutput:
     def _kept(self, names: Sequence[str], source: str) -> Sequence[str]:
         kept = names if self._keep is None else self._keep
         if missing := [name for name in kept if name not in names]:
-            what = f"input.keep: there is no column {missing[0]!r}; the columns are {listed_names(names)}"
-            raise InputError(f"{source}: {what}")
+            raise InputError(f"{source}: input.keep: {no_column(missing[0], names)}")
         if taken := [name for name in kept if name in self._answers.reserved]:
             raise ConfigError(
                 f"{source}: the column {taken[0]!r} has the name of a column of the answer; rename it, or name the "
