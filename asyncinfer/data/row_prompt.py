@@ -90,6 +90,15 @@ class RowPrompt:
             conversation.metadata = {**conversation.metadata, **kept}
         return conversation
 
+    def outcome(self, values: Mapping[str, Any] | InputError) -> Conversation | InputError:
+        """Return the conversation of a row, or why the row is not valid."""
+        if isinstance(values, InputError):
+            return values
+        try:
+            return self.conversation(values)
+        except InputError as error:
+            return error
+
     def _add_settings(self, conversation: Conversation, values: Mapping[str, Any]) -> None:
         """Add the settings of the row, which override those of the call."""
         if self._params.model_name is not None:

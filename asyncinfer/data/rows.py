@@ -41,7 +41,7 @@ class Rows:
                 pass
         try:
             for row in self.table.rows():
-                yield _conversation(prompt, row.values)
+                yield prompt.outcome(row.values)
         finally:
             self.table.close()
 
@@ -109,12 +109,3 @@ def rows_from(
         delimiter=delimiter,
     )
     return Rows(data, params)
-
-
-def _conversation(prompt: RowPrompt, values: Any) -> Conversation | InputError:
-    if isinstance(values, InputError):
-        return values
-    try:
-        return prompt.conversation(values)
-    except InputError as error:
-        return error

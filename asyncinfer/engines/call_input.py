@@ -177,18 +177,8 @@ def iterable_of(
         return source
     prompt = RowPrompt(config.input, keeps_metadata=True)
     if isinstance(source, AsyncIterable):
-        return (_prompted(prompt, row) async for row in source)
-    return (_prompted(prompt, row) for row in source)
-
-
-def _prompted(prompt: RowPrompt, row: object) -> Conversation | InputError:
-    values = row_values(row)
-    if isinstance(values, InputError):
-        return values
-    try:
-        return prompt.conversation(values)
-    except InputError as error:
-        return error
+        return (prompt.outcome(row_values(row)) async for row in source)
+    return (prompt.outcome(row_values(row)) for row in source)
 
 
 def _file_source(path: str, config: InferenceConfig, layout: OutputLayout) -> Source:
