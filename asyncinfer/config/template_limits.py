@@ -6,6 +6,8 @@ from asyncinfer.errors import InputError
 
 LONGEST = 1 << 24
 """The most characters of a text."""
+MOST_BITS = 1 << 16
+"""The most bits of a whole number."""
 
 
 class TemplateLimitError(InputError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import date, time
 from typing import Any, cast
 
-from asyncinfer.config.template_limits import TemplateLimitError
+from asyncinfer.config.template_limits import MOST_BITS, TemplateLimitError
 from asyncinfer.config.template_work import pay, pay_for, pay_for_result, weight
 
 
@@ -54,8 +54,8 @@ def pay_for_method(owner: object, name: str, values: tuple[Any, ...], more: Mapp
     """
     if isinstance(owner, str | bytes):
         pay(len(owner))
-        if name in _GROWING:
-            _GROWING[name](owner, *values, **more)
+        if name in _TEXT_PAYMENTS:
+            _TEXT_PAYMENTS[name](owner, *values, **more)
         else:
             _check(name in _TEXT, owner, name)
     elif isinstance(owner, date | time):
@@ -83,13 +83,12 @@ def pay_for_operator(name: str, left: Any, right: Any) -> None:
 def pay_for_percent(template: str | bytes, values: object) -> None:
     """Pay for `template % values`. Raises as `pay_for_method` does."""
     text = template if isinstance(template, str) else template.decode("latin-1")
-    size = width = count = 0
+    width = count = 0
     for match in _CONVERSION.finditer(text):
         if "*" in match.groups() or match[3] == "(":
             raise ValueError("a format should not have '*', or '(' inside the name of a value")
         count, width = count + 1, width + sum(int(number) for number in match.groups()[:2] if number)
-    size = len(text) + width + count * weight(values)
-    pay_for_result("format", size)
+    pay_for_result("format", len(text) + width + count * weight(values))
 
 
 def numbers_in(text: object) -> int:
@@ -115,7 +114,7 @@ def _bits(value: object) -> int:
 
 
 def _check_bits(name: str, bits: int) -> None:
-    if bits > 1 << 16:
+    if bits > MOST_BITS:
         raise TemplateLimitError(f"the result of {name} would be too large")
 
 
@@ -148,7 +147,8 @@ def _split(text: Any, *_: Any, **__: Any) -> None:
     pay(len(text) * 8)  # A list of short texts takes much more memory than the text.
 
 
-_GROWING: dict[str, Callable[..., None]] = {
+# What pays for the methods of texts whose results may be larger than the text, or that take long.
+_TEXT_PAYMENTS: dict[str, Callable[..., None]] = {
     "center": _padded,
     "ljust": _padded,
     "rjust": _padded,

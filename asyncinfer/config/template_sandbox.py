@@ -49,7 +49,8 @@ _CHEAP_TESTS = operations.words(
 )
 # Filters that are removed: random ones, and those for HTML or debugging.
 _LEFT_OUT = ("random", "urlize", "xmlattr", "pprint")
-_GROWING: dict[str, Callable[..., None]] = {
+# What pays for the filters whose results may be larger than their values, or that take long.
+_FILTER_PAYMENTS: dict[str, Callable[..., None]] = {
     "batch": operations.pay_for_elements,
     "center": operations.pay_for_width,
     "indent": operations.pay_for_indent,
@@ -205,7 +206,7 @@ def _searched(context: Context, value: Any) -> Any:
 
 def _filter(name: str, plain: Sandbox) -> Callable[..., Any]:
     """The filter of this name, which pays for what it does."""
-    growing = _GROWING.get(name)
+    payment = _FILTER_PAYMENTS.get(name)
 
     @pass_context
     def metered(context: Context, *args: Any, **kwargs: Any) -> Any:
@@ -220,8 +221,8 @@ def _filter(name: str, plain: Sandbox) -> Callable[..., Any]:
             operations.pay_for_percent(str(values[0]), kwargs or tuple(values[1:]))
         elif name == "list" and isinstance(values[0], str):
             pay(len(values[0]) * ITERATION)
-        elif growing is not None:
-            growing(str(values[0]) if name in _TEXT_FILTERS else values[0], *values[1:], **kwargs)
+        elif payment is not None:
+            payment(str(values[0]) if name in _TEXT_FILTERS else values[0], *values[1:], **kwargs)
         return _counted(plain.call_filter(name, values[0], values[1:], kwargs, context))
 
     return metered

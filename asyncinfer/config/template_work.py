@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from jinja2 import Undefined
 
-from asyncinfer.config.template_limits import LONGEST, TemplateLimitError
+from asyncinfer.config.template_limits import LONGEST, MOST_BITS, TemplateLimitError
 
 ITERATION = 64
 FILTER = 128
@@ -22,7 +22,6 @@ CALL = 512
 _ELEMENT = 32
 # What one rendering may pay altogether: about a second of work.
 _MOST = 1 << 26
-_MOST_BITS = 1 << 16
 
 
 class Work:
@@ -100,7 +99,7 @@ def _added(value: object, total: int) -> int:
 
 def _digits(value: object) -> int:
     if isinstance(value, int):
-        if value.bit_length() > _MOST_BITS:
+        if value.bit_length() > MOST_BITS:
             raise TemplateLimitError("a number is too large")
         return value.bit_length() // 3
     if isinstance(value, Decimal) and value.is_finite():
