@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import threading
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from asyncinfer.data.compression import READ_ERRORS, Compression, open_compressed, read_error_text
+from asyncinfer.data.compression import READ_ERRORS, Compression, read_error_text
 from asyncinfer.data.stored_file import StoredFile
 from asyncinfer.data.table import TableRow
+from asyncinfer.data.text_file import opened_text
 from asyncinfer.errors import InputError
 from asyncinfer.types.lines import MAX_LINE, bounded_lines, is_cut
-from asyncinfer.types.paths import NotAFileError, os_error_text
 
 # What is often between two values.
 _DELIMITERS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
@@ -96,14 +95,7 @@ class CsvTable:
 
     @contextmanager
     def _opened(self) -> Generator[_Lines]:
-        try:
-            file = open_compressed(self._file.local, self._compression)
-        except NotAFileError as error:
-            what = f"{os_error_text(error)}; a run reads its input several times, so save it to a file first"
-            raise InputError(f"{self.name}: {what}") from None
-        except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {os_error_text(error)}") from None
-        with file:
+        with opened_text(self._file.local, self._compression, self.name) as file:
             yield _Lines(file, self.name)
 
 
@@ -125,15 +117,8 @@ class _Lines:
             self.number += 1
             if is_cut(line):
                 raise InputError(f"{self._name}: line {self.number}: is longer than {MAX_LINE >> 20} MiB")
-            if self.number == 1:
-                line = self._without_mark(line)
             yield line.decode()
         self.at_end = True
-
-    def _without_mark(self, line: bytes) -> bytes:
-        if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            raise InputError(f"{self._name}: is in UTF-16 or UTF-32; save it as UTF-8 first")
-        return line.removeprefix(BOM_UTF8)
 
 
 def _error_text(error: csv.Error) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from asyncinfer.config import InputFormat
 from asyncinfer.data.compression import Compression
+from asyncinfer.data.text_file import UTF_16
 from asyncinfer.errors import InputError
 from asyncinfer.types.paths import open_regular
 
@@ -85,7 +86,7 @@ def _problem(start: bytes, kind: FileKind) -> str | None:
 
 def _text_problem(start: bytes, format: InputFormat) -> str | None:
     if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return "is in UTF-16 or UTF-32; save it as UTF-8 first"
+        return UTF_16
     if start.count(0) * 4 > len(start) > _SHORTEST:
         return "looks like text in UTF-16 or UTF-32, or like a binary file; save it as UTF-8, or set input.format"
     if format is not InputFormat.CSV and _ARRAY.match(start):

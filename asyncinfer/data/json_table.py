@@ -8,13 +8,12 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from asyncinfer.data.compression import READ_ERRORS, Compression, open_compressed, read_error_text
+from asyncinfer.data.compression import READ_ERRORS, Compression, read_error_text
 from asyncinfer.data.stored_file import StoredFile
 from asyncinfer.data.table import TableRow
+from asyncinfer.data.text_file import opened_text
 from asyncinfer.errors import InputError
 from asyncinfer.types import lines
-from asyncinfer.types.lines import skip_byte_order_mark
-from asyncinfer.types.paths import NotAFileError, os_error_text
 
 
 class JsonTable:
@@ -52,22 +51,17 @@ def numbered_lines(path: Path, compression: Compression, name: str) -> Generator
         InputError: The file cannot be read.
     """
     number = 0
-    try:
-        with open_compressed(path, compression) as file:
-            if not skip_byte_order_mark(file):
-                raise InputError(f"{name}: is in UTF-16 or UTF-32; save it as UTF-8 first")
+    with opened_text(path, compression, name) as file:
+        try:
             for number, text in enumerate(lines.bounded_lines(file), 1):
                 if lines.is_cut(text):
                     lines.skip_line(file)
                     yield number, InputError(f"the line is longer than {lines.MAX_LINE >> 20} MiB")
                 elif not text.isspace():
                     yield number, text
-    except NotAFileError as error:
-        what = f"{os_error_text(error)}; a run reads its input several times, so save it to a file first"
-        raise InputError(f"{name}: {what}") from None
-    except READ_ERRORS as error:
-        after = f"after line {number}: " if number else "cannot be read: "
-        raise InputError(f"{name}: {after}{read_error_text(error)}") from error
+        except READ_ERRORS as error:
+            after = f"after line {number}: " if number else "cannot be read: "
+            raise InputError(f"{name}: {after}{read_error_text(error)}") from error
 
 
 def _values(text: bytes) -> dict[str, Any] | InputError:
