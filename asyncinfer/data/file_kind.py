@@ -6,10 +6,11 @@ import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from asyncinfer.config import InputFormat
 from asyncinfer.data.compression import Compression
+from asyncinfer.data.layout import InputLayout
 from asyncinfer.data.text_file import UTF_16
 from asyncinfer.errors import InputError
 from asyncinfer.types.paths import open_regular
@@ -38,18 +39,7 @@ _TEXTS = (InputFormat.JSONL, InputFormat.CSV, InputFormat.OPENAI_BATCH)
 _ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*\{")
 
 
-class FileKind(NamedTuple):
-    """How a file is to be read."""
-
-    format: InputFormat = InputFormat.JSONL
-    compression: Compression = Compression.NONE
-
-
-JSONL = FileKind()
-"""An uncompressed JSONL file."""
-
-
-def check_kind(path: Path, name: str, kind: FileKind) -> None:
+def check_kind(path: Path, name: str, layout: InputLayout) -> None:
     """Check that a file is what it is read as, as far as its first bytes show. A file that cannot be read is accepted.
 
     Raises:
@@ -60,28 +50,28 @@ def check_kind(path: Path, name: str, kind: FileKind) -> None:
             start = file.read(_LOOKED_AT)
     except OSError:
         return
-    if start and (problem := _problem(start, kind)) is not None:
+    if start and (problem := _problem(start, layout)) is not None:
         raise InputError(f"{name}: {problem}")
 
 
-def _problem(start: bytes, kind: FileKind) -> str | None:
+def _problem(start: bytes, layout: InputLayout) -> str | None:
     compression = _found(_COMPRESSED, start) or Compression.NONE
-    if compression is not kind.compression and len(start) >= _SHORTEST:
-        if kind.compression is Compression.NONE:
+    if compression is not layout.compression and len(start) >= _SHORTEST:
+        if layout.compression is Compression.NONE:
             ending = _ENDINGS[compression]
             return f"is compressed with {_NAMES[compression]}; give it a name that ends with {ending}, or decompress it"
-        ending = _ENDINGS[kind.compression]
-        name = _NAMES[kind.compression]
+        ending = _ENDINGS[layout.compression]
+        name = _NAMES[layout.compression]
         return f"is not compressed with {name}, although its name ends with {ending}; rename it without {ending}"
     if compression is not Compression.NONE:
         return None
     found = _found(_TABLES, start)
-    if found is not None and found is not kind.format:
+    if found is not None and found is not layout.format:
         looks_like = found.value.capitalize()
-        return f"looks like {looks_like}, but is read as {kind.format.value}; set input.format: {found.value}"
+        return f"looks like {looks_like}, but is read as {layout.format.value}; set input.format: {found.value}"
     if other := _found(_OTHERS, start):
         return f"is {other}"
-    return _text_problem(start, kind.format) if kind.format in _TEXTS else None
+    return _text_problem(start, layout.format) if layout.format in _TEXTS else None
 
 
 def _text_problem(start: bytes, format: InputFormat) -> str | None:

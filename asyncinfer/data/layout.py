@@ -39,9 +39,9 @@ _STREAMED = (InputFormat.JSONL, InputFormat.CSV, InputFormat.OPENAI_BATCH)
 class InputLayout(NamedTuple):
     """How an input file is read."""
 
-    format: InputFormat
-    compression: Compression
-    delimiter: str
+    format: InputFormat = InputFormat.JSONL
+    compression: Compression = Compression.NONE
+    delimiter: str = ","
 
 
 class OutputLayout(NamedTuple):

@@ -10,7 +10,6 @@ from asyncinfer.config import InputFormat, InputParams
 from asyncinfer.data.arrow_table import ArrowFileTable, MemoryTable, ParquetTable, pyarrow
 from asyncinfer.data.csv_table import CsvTable
 from asyncinfer.data.dict_table import DictTable
-from asyncinfer.data.file_kind import FileKind
 from asyncinfer.data.hub_table import DatasetTable, HubTable
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import input_layout, is_url
@@ -39,7 +38,7 @@ def _table_at(path: str, params: InputParams) -> Table:
     is_dataset = params.format is None and not is_url(path) and is_folder(expanded(path, "input_path"))
     if is_dataset or layout.format is InputFormat.DATASETS:
         return HubTable(path, params.split, params.subset)
-    file = StoredFile(path, FileKind(layout.format, layout.compression))
+    file = StoredFile(path, layout)
     match layout.format:
         case InputFormat.CSV:
             return CsvTable(file, layout.compression, layout.delimiter, is_sure=params.delimiter is not None)

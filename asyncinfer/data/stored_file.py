@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.data.file_kind import JSONL, FileKind, check_kind
-from asyncinfer.data.layout import is_url
+from asyncinfer.data.file_kind import check_kind
+from asyncinfer.data.layout import InputLayout, is_url
 from asyncinfer.errors import ConfigError, InputError, MissingDependencyError, error_text
 from asyncinfer.types.files import local_path
 from asyncinfer.types.masking import mask_url
@@ -28,15 +28,15 @@ class StoredFile:
     """A file that can be read more than once.
 
     Args:
-        kind: How it is to be read.
+        layout: How it is read.
 
     Attributes:
         name: Its path or URL, without secrets.
         path: Its path; None for a URL.
     """
 
-    def __init__(self, given: str, kind: FileKind = JSONL) -> None:
-        self._kind = kind
+    def __init__(self, given: str, layout: InputLayout) -> None:
+        self._layout = layout
         self._url = given if is_url(given) else None
         self.path = expanded(local_path(given), "input_path") if self._url is None else None
         self.name = mask_url(given)
@@ -58,7 +58,7 @@ class StoredFile:
         """
         if self._url is not None and self._copy is None:
             yield from self._download(self._url)
-        check_kind(self.local, self.name, self._kind)
+        check_kind(self.local, self.name, self._layout)
 
     def _download(self, url: str) -> Generator[None]:
         try:

@@ -14,8 +14,8 @@ import anyio
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.data.compression import Compression
-from asyncinfer.data.file_kind import FileKind
 from asyncinfer.data.json_table import numbered_lines
+from asyncinfer.data.layout import InputLayout
 from asyncinfer.data.stored_file import StoredFile
 from asyncinfer.errors import InputError
 from asyncinfer.run.items import InputItem, Item, item_of
@@ -71,7 +71,7 @@ class FileSource(Source):
     """A JSONL file with one conversation per line, which may be compressed. Blank lines are ignored."""
 
     def __init__(self, path: str | Path, compression: Compression = Compression.NONE) -> None:
-        self._file = StoredFile(str(path), FileKind(compression=compression))
+        self._file = StoredFile(str(path), InputLayout(compression=compression))
         self._compression = compression
         self.name = self._file.name
 
