@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from asyncinfer.config.base import Count, OptionalPath, Params
 from asyncinfer.config.generation import GenerationParams
+from asyncinfer.config.problems import nearest_name
 from asyncinfer.config.prompt_template import check_template
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.answer import ANSWER_METADATA, FAILURE
@@ -83,10 +83,7 @@ class InputParams(Params):
     def _check_settings(cls, columns: dict[str, str]) -> dict[str, str]:
         known = GenerationParams.model_fields
         if unknown := next((name for name in columns if name not in known), None):
-            near = get_close_matches(unknown, known, 1)
-            raise ValueError(
-                f"{unknown} is no setting of generation" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+            raise ValueError(f"{unknown} is no setting of generation{nearest_name(unknown, known)}")
         return columns
 
     def check_metadata(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -105,9 +105,13 @@ def _suggestion(place: Location, root: type[BaseModel]) -> str:
     for group in root.model_fields:
         if key in _known_keys(root, [group]):
             return f"; it belongs under {group!r}"
-    if close := get_close_matches(key, known, n=1):
-        return f"; did you mean {close[0]!r}?"
-    return f"; known keys here: {', '.join(sorted(known))}"
+    return nearest_name(key, known) or f"; known keys here: {', '.join(sorted(known))}"
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the known name that is like it. Empty if there is none."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _known_keys(root: type[BaseModel], path: Sequence[str]) -> list[str]:

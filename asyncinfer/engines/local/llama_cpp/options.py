@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, NamedTuple, cast
 
+from asyncinfer.config.problems import nearest_name
 from asyncinfer.engines.local.llama_cpp.compat import api
 from asyncinfer.errors import ConfigError
 
@@ -127,8 +127,7 @@ def cache_type(value: Any) -> CacheType | None:
 def _why_unknown(name: str, known: set[str]) -> str:
     if name in _REPLACED:
         return _REPLACED[name]
-    near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; the options are {', '.join(sorted(known))}"
+    hint = nearest_name(name, known) or f"; the options are {', '.join(sorted(known))}"
     return f"llama.cpp has no such option{hint}"
 
 

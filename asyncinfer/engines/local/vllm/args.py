@@ -6,12 +6,12 @@ import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 from asyncinfer.config import ModelParams
+from asyncinfer.config.problems import nearest_name
 from asyncinfer.engines.local import gguf
 from asyncinfer.engines.local.model_paths import HUB_OPTIONS
 from asyncinfer.errors import ConfigError
@@ -77,8 +77,7 @@ def check_options(options: Mapping[str, Any], known: Collection[str]) -> None:
         if name.startswith(IGNORED):
             log.debug("model.model_kwargs.%s: ignored, because vLLM does not support it", name)
         elif name not in known and name not in EXTRAS:
-            near = get_close_matches(name, [*known, *EXTRAS], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; it accepts the fields of vLLM's EngineArgs"
+            hint = nearest_name(name, [*known, *EXTRAS]) or "; it accepts the fields of vLLM's EngineArgs"
             raise ConfigError(f"model.model_kwargs.{name}: vLLM has no such option{hint}")
 
 
