@@ -32,7 +32,7 @@ class PartsTable:
         for part in self.parts:
             yield from part.prepare()
         first = self.column_names()
-        for part in self.parts:
+        for part in self.parts[1:]:
             found = part.column_names()
             if found is not None and first is not None and set(found) != set(first):
                 others = f"{self.parts[0].name} has {listed_names(first)}"
