@@ -152,7 +152,7 @@ class GenerationParams(Params):
     response_model: Hashed[Any] = None
     """The type of the answers: a pydantic model class, its name as `package.module:Class`, a JSON schema, or the path
     of a file with one, which ends with `.json`. Answers are parsed and validated; `conversation.parsed` has the result.
-    An engine or an API that can constrains them to the schema."""
+    Engines and APIs that support schemas constrain the answers to this one."""
     max_validation_retries: Unhashed[Natural] = 2
     """How often an answer that is cut off, or does not fit `response_model`, is asked again, with the problem as a
     further message. After that, its row fails."""

@@ -14,12 +14,11 @@ from asyncinfer.types.masking import mask_url
 
 HIDDEN = "<hidden>"
 _INDEX = re.compile(r"\[(\d+)\]")
-# Templates are always text. YAML would read `Summarise: {{ text }}` as a mapping.
+# Templates and delimiters are always text. YAML would read `Summarise: {{ text }}` as a mapping.
 _TEXTS = frozenset(["input.prompt", "input.system", "input.delimiter"])
-# Groups of settings that a file may also give as one text: the beginning of their paths, and the setting that it is.
+# Groups of settings for which a text may stand: where their paths begin, and the setting whose value the text is.
 _SHORT_FORMS = {"remote_params.endpoints.": "api_url"}
-
-# The settings that are the same one under two names.
+# Settings with two names: the first is at the top, the second in a group.
 _SAME = {"input_path": ("input", "path"), "output_path": ("output", "path")}
 
 

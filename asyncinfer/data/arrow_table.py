@@ -127,7 +127,7 @@ class ParquetTable(FileTable):
     """A Parquet file. Memory holds one batch, not a whole row group."""
 
     def row_count(self) -> int:
-        """The number of rows, which the end of the file says.
+        """The number of rows. The metadata at the end of the file has it.
 
         Raises:
             InputError: It is not a Parquet file.
