@@ -155,7 +155,7 @@ class EngineCore(EngineHooks):
             remote.max_wait,
             remote.max_outage,
         )
-        name = self._endpoint_name(remote)
+        name = self._display_name(remote)
         return EngineAccess(engine, sent, self._semaphore(), policy, self._clock, name, dropped, answer_check)
 
     async def _settings_of(self, config: InferenceConfig) -> CallSettings:

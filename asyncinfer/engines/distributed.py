@@ -111,8 +111,8 @@ class DistributedInferenceEngine(BaseInferenceEngine):
     def _without_effect(self, generation: GenerationParams) -> frozenset[str]:
         return self._inner._without_effect(generation)
 
-    def _endpoint_name(self, remote: RemoteParams) -> str:
-        return self._inner._endpoint_name(remote)
+    def _display_name(self, remote: RemoteParams) -> str:
+        return self._inner._display_name(remote)
 
     def _batch_api(self, settings: CallSettings, params: BatchParams) -> BatchApi:
         return self._inner._batch_api(settings, params)  # Jobs are sent by this process: replicas are not needed.

@@ -91,7 +91,7 @@ class EngineHooks(ABC):
         """The supported parameters that have no effect together with the others. Logs the reason. By default, none."""
         return frozenset()
 
-    def _endpoint_name(self, remote: RemoteParams) -> str:
+    def _display_name(self, remote: RemoteParams) -> str:
         """The name of the engine in messages."""
         return type(self).__name__
 

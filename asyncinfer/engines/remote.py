@@ -246,7 +246,7 @@ class RemoteInferenceEngine(BaseInferenceEngine):
         target = BatchTarget(api, str(self.engine_type), model, params)
         return batch_api(target, self._transport, lambda: self.plan(settings, dialect))
 
-    def _endpoint_name(self, remote: RemoteParams) -> str:
+    def _display_name(self, remote: RemoteParams) -> str:
         if not remote.endpoints:
             return without_credentials(remote.api_url or "")
         return ", ".join(role.name for role in self._roles(remote.endpoints))

@@ -71,7 +71,7 @@ def identity(engine: BaseInferenceEngine) -> tuple[Any, ...]:
     settings = engine._model_params, engine._generation_params, remote, (), engine.unhashed_model_kwargs
     key = RowKeys(str(engine.engine_type), *settings)(question("Hello?"))
     kind = type(engine).__qualname__
-    return kind, engine.get_supported_params(), engine._endpoint_name(remote or RemoteParams()), key, remote
+    return kind, engine.get_supported_params(), engine._display_name(remote or RemoteParams()), key, remote
 
 
 def build_and_identify(spec: EngineSpec, results: Any) -> None:
