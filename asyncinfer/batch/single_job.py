@@ -18,7 +18,7 @@ from asyncinfer.batch.custom_ids import RowId, custom_id
 from asyncinfer.batch.job_state import new_tag
 from asyncinfer.batch.submission import is_refusal
 from asyncinfer.config import GenerationParams, ModelParams
-from asyncinfer.dialects.batch import TAG, JobFile, SentJob
+from asyncinfer.dialects.batch import JobFile, SentJob, has_tag
 from asyncinfer.errors import InputError, RequestError, invalid_request
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.input import InvalidRows
@@ -90,7 +90,7 @@ async def _found(api: BatchApi, sent: SentJob, failure: RequestError) -> str:
     """
     with suppress(RequestError):
         for info in await api.client.do(api.dialect.find_jobs(api.client.context, sent)):
-            if (info.metadata or {}).get(TAG) == sent.tag:
+            if has_tag(info, sent.tag):
                 return info.id
     raise RequestError(
         f"{failure}. {_how_to_find(sent)}",
