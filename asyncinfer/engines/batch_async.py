@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 
 from asyncinfer.batch import single_job, single_results
 from asyncinfer.batch.api import BatchApi
@@ -215,7 +214,7 @@ class AsyncBatchMethods(EngineCore):
 
     def _batch_with(self, access: EngineAccess, config: InferenceConfig | None) -> BatchApi:
         params = config.batch if config is not None else None
-        return replace(self._batch_api(access.settings, params or BatchParams()), pricing=access.pricing)
+        return self._priced_batch_api(access, params or BatchParams())
 
     async def _files(self) -> tuple[BatchApi, FilesApi]:
         api = await self._batch()

@@ -133,7 +133,7 @@ class CallRuns(EngineCore):
         """
         if batch is None or not batch.enabled:
             return lambda info: self._new_executor(access, info.total)
-        api = replace(self._batch_api(access.settings, batch), pricing=access.pricing)
+        api = self._priced_batch_api(access, batch)
         return lambda info: BatchExecutor(api, access, batch, info)
 
     async def _pace(self, config: InferenceConfig | None) -> Pace:

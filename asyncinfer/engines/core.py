@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from asyncinfer.aio.clock import Clock, MonotonicClock
 from asyncinfer.aio.tasks import foreign_code
-from asyncinfer.config import GenerationParams, InferenceConfig, ModelParams, RemoteParams
+from asyncinfer.batch.api import BatchApi
+from asyncinfer.config import BatchParams, GenerationParams, InferenceConfig, ModelParams, RemoteParams
 from asyncinfer.config import merged as merge
 from asyncinfer.control.retry import RetryPolicy
 from asyncinfer.engines.call_setup import CallSetup, CallSetupCache
@@ -194,6 +195,10 @@ class EngineCore(EngineHooks):
             names, others = ", ".join(sorted(dropped)), ", ".join(sorted(supported - dropped))
             self._warn_once(f"{type(self).__name__} does not support {names}: ignored. It supports: {others}.")
         return tuple(sorted(dropped | self._without_effect(generation)))
+
+    def _priced_batch_api(self, access: EngineAccess, params: BatchParams) -> BatchApi:
+        """The provider's batch API, with the prices of its answers. Raises as `_batch_api` does."""
+        return replace(self._batch_api(access.settings, params), pricing=access.pricing)
 
     def _duplicates(
         self, access: EngineAccess, config: InferenceConfig
