@@ -117,7 +117,7 @@ class CallRuns(EngineCore):
             relax_gc=call.relax_gc,
             release_idle=access.engine.release_idle,
             problems=access.semaphore.problems,
-            spending=spending_of(config, self._priced_endpoints(access.settings), access, self._clock.now),
+            spending=spending_of(config, access, lambda: self._pricing(config, access.settings)),
             count_earlier=call.retry.count_saved if call.retry is not None else None,
             row_of=call.retry.row_of if call.retry is not None else same_row,
             make_duplicates=self._duplicates(access, config),

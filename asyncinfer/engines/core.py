@@ -121,20 +121,19 @@ class EngineCore(EngineHooks):
 
     async def _new_setup(self, config: InferenceConfig, *, check: bool = True) -> CallSetup:
         settings = await self._settings_of(config)
-        access = replace(self._access_with(settings, check), pricing=self._pricing(config, settings))
+        access, pricing = self._access_with(settings, check), self._pricing(config, settings)
+        is_remote = settings.remote.api_url is not None or bool(settings.remote.endpoints)
+        if is_remote or pricing.has_prices:  # A server may report a cost, even if it has no price.
+            access = replace(access, pricing=pricing)
         access = traced(access, str(self.engine_type), self._tracing, config.telemetry)
         keys_for = await self._row_keys(settings)
         rows = RowSettings(settings, access, keys_for, self._with_model_name, self._engine_settings)
         keys = keys_for(settings.model, settings.generation, own=rows.keys)
         return CallSetup(replace(access, rows=rows), keys)
 
-    def _pricing(self, config: InferenceConfig, settings: CallSettings) -> Pricing | None:
-        """The prices of the answers; None if they cost nothing: the model is in this process, and has no price."""
-        own, remote, endpoints = config.cost_per_million, settings.remote, self._priced_endpoints(settings)
-        is_remote = remote.api_url is not None or bool(remote.endpoints)
-        if own is None and not is_remote and not any(one.provider or one.url or one.own for one in endpoints.values()):
-            return None
-        return Pricing(endpoints, own, self._clock.now)
+    def _pricing(self, config: InferenceConfig, settings: CallSettings) -> Pricing:
+        """The prices of the answers."""
+        return Pricing(self._priced_endpoints(settings), config.cost_per_million, self._clock.now)
 
     async def _row_keys(self, settings: CallSettings) -> RowKeysMaker:
         """What makes the keys of rows, given the parameters that rows may change."""

@@ -86,6 +86,11 @@ class Pricing:
             self.is_loaded = True
 
     @property
+    def has_prices(self) -> bool:
+        """Whether answers may have a price: one that the user has set, or one of the price list."""
+        return self.is_priced or bool(self._listed)
+
+    @property
     def endpoints(self) -> Mapping[str | None, PricedEndpoint]:
         """What each endpoint is, by its name."""
         return self._endpoints

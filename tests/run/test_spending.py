@@ -161,8 +161,7 @@ class TestCost:
         remote = RemoteParams(api_key="k", api_url="http://localhost:8000/v1")
         engine = OpenAIInferenceEngine(ModelParams(model_name="gpt-4o"), remote_params=remote)
         access = await engine.access()
-        endpoints = engine._priced_endpoints(access.settings)
-        spending = spending_of(InferenceConfig(), endpoints, access, access.clock.now)
+        spending = spending_of(InferenceConfig(), access, lambda: engine._pricing(InferenceConfig(), access.settings))
         assert spending is not None  # The server may report a cost.
         spending.prepare()
         assert spending.total() is None
