@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import anyio
 
@@ -24,10 +25,35 @@ from asyncinfer.types.batch import BatchInfo
 
 log = logging.getLogger("asyncinfer")
 
+T = TypeVar("T")
+
 _MOST_ATTEMPTS = 6
 # How often results that lack lines are read. A proxy, or a file that is still written, may be the reason.
 _MOST_ATTEMPTS_FOR_LINES = 3
 _FIRST_WAIT = 1.0
+
+
+async def read_groups(
+    api: BatchApi, info: BatchInfo, read: Callable[[Sequence[bytes], LineCounts], T], *, is_last_attempt: bool
+) -> AsyncGenerator[T]:
+    """Yield what `read` returns for each group of lines of a job's results.
+
+    Args:
+        read: Reads lines, and counts them. It is called in a thread.
+        is_last_attempt: Accept results that lack lines, if there are any.
+
+    Raises:
+        RequestError: The results cannot be read to their end, are not results, or lack lines.
+    """
+    client, total = api.client, LineCounts()
+    for download in await client.do(api.dialect.results(client.context, info)):
+        counts = LineCounts()
+        async with aclosing(client.line_groups(download)) as groups:
+            async for lines in groups:
+                yield await DISK.run(read, lines, counts)
+        counts.check_format()
+        total.add(counts)
+    total.check_complete(info, is_last_attempt=is_last_attempt)
 
 
 class RowResult(NamedTuple):
@@ -52,19 +78,13 @@ class JobResults:
         Raises:
             EngineDeadError: The results cannot be read to their end, or are not results.
         """
+        read = partial(self._results, job)
         for attempt in range(_MOST_ATTEMPTS):
+            is_last = attempt >= _MOST_ATTEMPTS_FOR_LINES - 1
             try:
-                client = self._api.client
-                downloads = await client.do(self._api.dialect.results(client.context, info))
-                total = LineCounts()
-                for download in downloads:
-                    counts = LineCounts()
-                    async with aclosing(client.line_groups(download)) as groups:
-                        async for lines in groups:
-                            yield await DISK.run(self._results, job, lines, counts)
-                    counts.check_format()
-                    total.add(counts)
-                total.check_complete(info, is_last_attempt=attempt >= _MOST_ATTEMPTS_FOR_LINES - 1)
+                async with aclosing(read_groups(self._api, info, read, is_last_attempt=is_last)) as groups:
+                    async for results in groups:
+                        yield results
                 return
             except RequestError as error:
                 if not error.is_retryable or attempt == _MOST_ATTEMPTS - 1:

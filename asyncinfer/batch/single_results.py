@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import custom_id
 from asyncinfer.batch.line_counts import LineCounts
+from asyncinfer.batch.results import read_groups
 from asyncinfer.batch.single_job import row_ids
 from asyncinfer.errors import BatchError, RequestError
 from asyncinfer.run.access import EngineAccess
@@ -35,19 +37,14 @@ async def results(
     """
     _check_ended(info)
     indices = {custom_id(row): index for index, row in enumerate(await DISK.run(row_ids, conversations))}
-    outcomes = _Outcomes(conversations, access)
-    codec, client = api.codec(), api.client
-    total = LineCounts()
-    for download in await client.do(api.dialect.results(client.context, info)):
-        counts = LineCounts()
-        async with aclosing(client.line_groups(download)) as groups:
-            async for group in groups:
-                for index, result in await DISK.run(_results, api, codec, group, indices, len(conversations), counts):
-                    await outcomes.add(index, result)
-        counts.check_format()
-        total.add(counts)
-    total.check_complete(info, is_last_attempt=True)
-    if total.read and conversations and outcomes.are_empty:
+    outcomes, has_lines = _Outcomes(conversations, access), False
+    read = partial(_results, api, api.codec(), indices, len(conversations))
+    async with aclosing(read_groups(api, info, read, is_last_attempt=True)) as groups:
+        async for group in groups:
+            has_lines = True
+            for index, result in group:
+                await outcomes.add(index, result)
+    if has_lines and conversations and outcomes.are_empty:
         raise BatchError(
             f"the results of the batch job {info.id} have none of these conversations. Give those of the job; if it is "
             "one of the jobs of a run, start the same run again"
@@ -114,7 +111,7 @@ class _Outcomes:
 
 
 def _results(
-    api: BatchApi, codec: Codec, lines: Sequence[bytes], indices: dict[str, int], rows: int, counts: LineCounts
+    api: BatchApi, codec: Codec, indices: dict[str, int], rows: int, lines: Sequence[bytes], counts: LineCounts
 ) -> list[tuple[int, Completion | RequestError]]:
     """Return the results in these lines, with the indices of their conversations. Counts the lines."""
     found: list[tuple[int, Completion | RequestError]] = []
