@@ -10,6 +10,7 @@ import re
 
 from asyncinfer.dialects.base import Dialect, StreamDecoder
 from asyncinfer.dialects.fields import as_object
+from asyncinfer.dialects.json_size import has_too_many_values
 from asyncinfer.dialects.json_text import read_json, values_in
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.types.answer import Completion
@@ -39,7 +40,7 @@ def read_answer(dialect: Dialect, response: HttpResponse) -> Completion:
 
 def usage_in(dialect: Dialect, body: bytes) -> Usage | None:
     """Return the tokens that a response without an answer reports; None if it reports none."""
-    if b"sage" not in body:  # `usage` or `usageMetadata`
+    if b"sage" not in body or has_too_many_values(body):  # `usage` or `usageMetadata`
         return None
     try:
         return dialect.usage_of(as_object(read_json(body)))

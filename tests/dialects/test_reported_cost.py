@@ -133,5 +133,12 @@ def test_response_that_is_no_object_has_no_tokens(body: bytes) -> None:
     assert raised.value.usage is None
 
 
+def test_tokens_are_not_read_from_a_body_with_more_values_than_any_answer_has() -> None:
+    body = b'{"usage":{"prompt_tokens":3,"completion_tokens":4},"x":[%b0]}' % (b"0," * 2_100_000)
+    with pytest.raises(RequestError, match="more values than any answer has") as raised:
+        read_answer(openai_chat(), HttpResponse(200, {}, body))
+    assert raised.value.usage is None
+
+
 def _response(body: dict[str, Any]) -> HttpResponse:
     return HttpResponse(200, {}, json.dumps(body).encode())
