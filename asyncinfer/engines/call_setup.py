@@ -110,11 +110,10 @@ def _copied(config: InferenceConfig) -> InferenceConfig:
 class _Same(NamedTuple):
     """A key that is equal only to keys of the same object."""
 
-    id: int
     type: Any
 
     def __hash__(self) -> int:
-        return hash(self.id)
+        return id(self.type)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.type is other.type
@@ -126,5 +125,5 @@ def _key(config: InferenceConfig | None, response_model: Any) -> _Key:
     try:
         hash(response_model)
     except TypeError:  # Such as `Annotated[int, Field(gt=0)]`.
-        return id(config), _Same(id(response_model), response_model)
+        return id(config), _Same(response_model)
     return id(config), response_model
