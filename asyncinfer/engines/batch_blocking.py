@@ -100,7 +100,7 @@ class BatchMethods(AsyncBatchMethods):
             The conversations with their answers, in the order of `conversations`, as new objects.
 
         Raises:
-            BatchError: The job has not ended, or it failed, expired or was cancelled.
+            BatchError: The job has not ended, it failed, expired or was cancelled, or it has none of the conversations.
             InferenceFailedError: Rows failed again.
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
@@ -125,7 +125,7 @@ class BatchMethods(AsyncBatchMethods):
             inference_config: Settings for this call. Only those that are set explicitly override the engine's.
 
         Raises:
-            BatchError: The job has not ended, or it failed.
+            BatchError: The job has not ended, it failed, or it has none of the conversations.
             ConfigError: The engine has no batch API.
             RequestError: The results cannot be read.
         """

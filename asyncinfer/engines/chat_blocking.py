@@ -70,8 +70,7 @@ class ChatMethods(AsyncChatMethods):
         With a `response_model`, the whole answer is validated before the last part is yielded, which then has it in
         `parsed`. An answer that does not fit is an error; it is not asked again, because its parts were yielded.
 
-        Blocks; `astream` is the async method. The generation is cancelled when the iterator is
-        closed or dropped.
+        Blocks; `astream` is the async method. The generation is cancelled when the iterator is closed or dropped.
 
         Args:
             conversation: The conversation to answer: a `Conversation`, a text (one user message), or a list of messages

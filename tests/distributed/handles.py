@@ -40,12 +40,12 @@ class LocalHandle:
     """The handle of a replica on this event loop.
 
     Args:
-        is_built: The engine is there from the start. Otherwise a thread builds it, for which a virtual clock cannot wait.
+        is_built: The engine exists from the start. Otherwise a thread builds it, and a virtual clock cannot wait for that.
 
     Attributes:
         deaths: How often it was killed.
         is_frozen: It responds to no call, until it is killed.
-        is_always_frozen: So it is, also after it was killed.
+        is_always_frozen: It responds to no call, also after it was killed.
         has_room: A machine runs it.
     """
 
