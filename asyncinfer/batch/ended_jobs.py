@@ -14,12 +14,11 @@ from asyncinfer.batch.custom_ids import RowId, id_of
 from asyncinfer.batch.job_maker import JobMaker
 from asyncinfer.batch.job_state import JobState
 from asyncinfer.batch.jobs import Jobs, RunParts
-from asyncinfer.batch.results import JobResults
+from asyncinfer.batch.results import JobResults, checked
 from asyncinfer.errors import InferenceErrorType, RequestError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.events import AttemptFailed, Events, Latency
 from asyncinfer.run.rows import Row
-from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchInfo, BatchStatus
 from asyncinfer.types.run_errors import InvalidAnswerError
 
@@ -78,22 +77,13 @@ class EndedJobs:
             for row_id, row, result in results:
                 if self._parts.rows.offset(row_id, job.number) is None:
                     continue  # A second result of the same row.
-                checked = await self._checked(result)
-                if isinstance(checked, RequestError):
-                    errors[row_id] = checked
+                outcome = await checked(result, self._check)
+                if isinstance(outcome, RequestError):
+                    errors[row_id] = outcome
                 else:
                     errors.pop(row_id, None)
-                    await self._parts.outcomes.answered(row, checked, Latency(0.0, seconds), job.number)
+                    await self._parts.outcomes.answered(row, outcome, Latency(0.0, seconds), job.number)
         return errors
-
-    async def _checked(self, result: Completion | RequestError) -> Completion | RequestError:
-        """Return the result; an error in place of an answer that does not pass the check of the run."""
-        if self._check is None or isinstance(result, RequestError):
-            return result
-        try:
-            return await self._check(result)
-        except RequestError as error:
-            return error
 
     async def _handle_rest(self, job: JobState, info: BatchInfo, errors: dict[RowId, RequestError]) -> int | None:
         """Let the rows without an answer fail, or send them again.

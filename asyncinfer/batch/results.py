@@ -19,6 +19,7 @@ from asyncinfer.batch.line_counts import LineCounts
 from asyncinfer.batch.open_rows import OpenRows
 from asyncinfer.batch.spill import Spill
 from asyncinfer.errors import EngineDeadError, RequestError
+from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.rows import Row
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.batch import BatchInfo
@@ -54,6 +55,20 @@ async def read_groups(
         counts.check_format()
         total.add(counts)
     total.check_complete(info, is_last_attempt=is_last_attempt)
+
+
+async def checked(result: Completion | RequestError, check: AnswerCheck | None) -> Completion | RequestError:
+    """Return the result; an error in place of an answer that does not pass the check.
+
+    Args:
+        check: The check of the answers; None if all pass.
+    """
+    if check is None or isinstance(result, RequestError):
+        return result
+    try:
+        return await check(result)
+    except RequestError as error:
+        return error
 
 
 class RowResult(NamedTuple):

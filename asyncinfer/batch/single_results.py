@@ -11,7 +11,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi, Codec
 from asyncinfer.batch.custom_ids import custom_id
 from asyncinfer.batch.line_counts import LineCounts
-from asyncinfer.batch.results import read_groups
+from asyncinfer.batch.results import checked, read_groups
 from asyncinfer.batch.single_job import row_ids
 from asyncinfer.errors import BatchError, RequestError
 from asyncinfer.run.access import EngineAccess
@@ -86,15 +86,11 @@ class _Outcomes:
         """Add the result of a conversation."""
         if index in self._answered:
             return
-        if isinstance(result, Completion) and self._check is not None:
-            try:
-                result = await self._check(result)
-            except RequestError as error:
-                result = error
-        if isinstance(result, RequestError):
-            self._errors[index] = str(result)
+        outcome = await checked(result, self._check)
+        if isinstance(outcome, RequestError):
+            self._errors[index] = str(outcome)
         else:
-            self._answered[index] = result.append_to(self._conversations[index])
+            self._answered[index] = outcome.append_to(self._conversations[index])
             self._errors.pop(index, None)
 
     @property
