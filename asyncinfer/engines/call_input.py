@@ -40,7 +40,6 @@ _OF_RUNS = (
     "reuse_output",
     "retry_failures",
     "cache",
-    "cost_per_million",
     "max_cost",
     "max_tokens",
 )
