@@ -1,9 +1,9 @@
-"""Handles signals: Ctrl-C stops one answer of a chat; it, SIGTERM and SIGHUP end commands, at once or in two steps."""
+"""Handles signals: Ctrl-C stops one answer of a chat. It, SIGTERM and SIGHUP end commands, at once or in two steps."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -16,16 +16,8 @@ from asyncinfer.run.stop import Stop
 @asynccontextmanager
 async def interrupt_stops() -> AsyncGenerator[None]:
     """Ctrl-C ends the block, and not the program."""
-    with anyio.CancelScope() as block, anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async with task_group() as tasks:
-
-            async def handle_signals() -> None:
-                async for _ in signals:
-                    block.cancel()
-
-            tasks.start_soon(handle_signals)
-            yield
-            tasks.cancel_scope.cancel()
+    async with _signals_cancel([signal.SIGINT]):
+        yield
 
 
 @asynccontextmanager
@@ -35,16 +27,8 @@ async def ended_by_signals() -> AsyncGenerator[None]:
     Raises:
         KeyboardInterrupt: One of them came.
     """
-    with anyio.CancelScope() as block, anyio.open_signal_receiver(*_stopping_signals()) as signals:
-        async with task_group() as tasks:
-
-            async def handle_signals() -> None:
-                async for _ in signals:
-                    block.cancel()
-
-            tasks.start_soon(handle_signals)
-            yield
-            tasks.cancel_scope.cancel()
+    async with _signals_cancel(_stopping_signals()) as block:
+        yield
     if block.cancelled_caught:
         raise KeyboardInterrupt
 
@@ -61,23 +45,41 @@ async def interruptible(
         running: What is finished before the command ends, for messages.
         stopped: What a message says when the block was cancelled.
     """
-    with anyio.CancelScope() as block, anyio.open_signal_receiver(*_stopping_signals()) as signals:
+
+    def is_second(number: signal.Signals) -> bool:
+        if stop.is_requested:
+            return True
+        stop.request()
+        say(_stopping(number, running))
+        return False
+
+    async with _signals_cancel(_stopping_signals(), is_second) as block:
+        yield
+    if block.cancelled_caught:
+        say(f"Stopped at once. {stopped}".rstrip())
+        raise KeyboardInterrupt
+
+
+@asynccontextmanager
+async def _signals_cancel(
+    numbers: Sequence[signal.Signals], cancels: Callable[[signal.Signals], bool] = lambda _: True
+) -> AsyncGenerator[anyio.CancelScope]:
+    """Signals cancel the block, and not the program. Yields the scope of the block.
+
+    Args:
+        cancels: Called with each signal. Returns whether it cancels the block.
+    """
+    with anyio.CancelScope() as block, anyio.open_signal_receiver(*numbers) as signals:
         async with task_group() as tasks:
 
             async def handle_signals() -> None:
                 async for number in signals:
-                    if stop.is_requested:
+                    if cancels(number):
                         block.cancel()
-                        return
-                    stop.request()
-                    say(_stopping(number, running))
 
             tasks.start_soon(handle_signals)
-            yield
+            yield block
             tasks.cancel_scope.cancel()
-    if block.cancelled_caught:
-        say(f"Stopped at once. {stopped}".rstrip())
-        raise KeyboardInterrupt
 
 
 def _stopping_signals() -> list[signal.Signals]:
