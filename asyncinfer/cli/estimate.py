@@ -50,7 +50,7 @@ def _lines(estimate: Estimate, config: InferenceConfig) -> Iterator[tuple[str, s
     yield "rows left", f"{estimate.left:,} of {estimate.rows:,}"
     if estimate.sent_again:
         yield "answered", _answered(estimate, config)
-    if not estimate.pilot_rows and not estimate.failures and estimate.sent_again:
+    if _is_without_pilot(estimate):
         yield "estimate", "none: nothing was sent"
         return
     if estimate.prompt_tokens is None or estimate.completion_tokens is None:
@@ -69,6 +69,11 @@ def _lines(estimate: Estimate, config: InferenceConfig) -> Iterator[tuple[str, s
         yield "time", "unknown: the rows of the pilot were answered earlier"
 
 
+def _is_without_pilot(estimate: Estimate) -> bool:
+    """Whether nothing was tried, because the output is that of a finished job, but no answer can be read from it."""
+    return not estimate.pilot_rows and not estimate.failures and bool(estimate.sent_again)
+
+
 def _answered(estimate: Estimate, config: InferenceConfig) -> str:
     """The rows that have answers in the output, and what a run does with them."""
     is_finished = estimate.sent_again == estimate.left
@@ -81,7 +86,7 @@ def _answered(estimate: Estimate, config: InferenceConfig) -> str:
 def _pilot(estimate: Estimate) -> str:
     now = estimate.pilot_rows - estimate.already_answered
     paid = f", for {estimate.paid.text}" if estimate.paid is not None else ""
-    if not estimate.pilot_rows and not estimate.failures and estimate.sent_again:
+    if _is_without_pilot(estimate):
         return "no rows"
     if not estimate.already_answered:
         return f"{now} rows answered{paid}; their answers are saved"
