@@ -63,7 +63,8 @@ def show_rows(
 def _show(rows: Iterator[Row], *, follow: bool, as_json: bool) -> int:
     """Show rows, and return how many there are, as far as they were read."""
     numbers = count()
-    texts = (_json(row, next(numbers)) if as_json else row_text(row, next(numbers)) for row in rows)
+    numbered = zip(rows, numbers, strict=False)
+    texts = (_json(row) if as_json else row_text(row, number) for row, number in numbered)
     if sys.stdout.isatty() and not follow and not as_json:
         _page(texts)
     else:
@@ -72,7 +73,7 @@ def _show(rows: Iterator[Row], *, follow: bool, as_json: bool) -> int:
     return next(numbers)
 
 
-def _json(row: Row, _: int) -> str:
+def _json(row: Row) -> str:
     return row.to_json() if isinstance(row, Conversation) else json_text(row).decode()
 
 
