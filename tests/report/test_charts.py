@@ -33,7 +33,7 @@ def chart(record: RunRecord, name: str) -> tuple[list[dict[str, Any]], dict[str,
     return found.data, found.layout
 
 
-def test_lines_of_a_run_of_one_slice_go_from_its_begin_to_its_end() -> None:
+def test_lines_of_a_run_of_one_slice_go_from_its_start_to_its_end() -> None:
     record = record_of(0.2, 0.1)
     for name in ("rows", "permits", "requests", "latency", "tokens"):
         for line in chart(record, name)[0]:
