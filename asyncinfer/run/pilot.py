@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from asyncinfer.run.events import RowFailed, RowFinished, RunEvent
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.saver import RowOutcome
+from asyncinfer.run.stats import same_row
 from asyncinfer.types.answer import FROM_CACHE, saved_usage
 from asyncinfer.types.costs import RunCost
 from asyncinfer.types.estimates import Estimate, Interval, estimated_total
@@ -43,6 +44,7 @@ class Pilot:
         size: How many rows to choose.
         duplicates: The rows that are not sent, because they get the answers of others.
         reuses_output: The job does not send the rows whose answers are in the output.
+        row_of: Returns the row of the job that a row of the input is.
 
     Attributes:
         chosen: The rows of the pilot.
@@ -57,8 +59,10 @@ class Pilot:
         *,
         duplicates: Collection[int] = (),
         reuses_output: bool = False,
+        row_of: Callable[[int], int] = same_row,
     ) -> None:
         self._rows, self._statuses, self._reuses_output = rows, statuses, reuses_output
+        self._row_of = row_of
         self._sent = [row for row in range(len(rows)) if row not in rows.rejected and row not in duplicates]
         self.chosen = frozenset(random.Random(_SEED).sample(self._sent, min(size, len(self._sent))))
         self.in_output = frozenset(row for row in self.chosen if statuses.is_in_output(row))
@@ -77,7 +81,7 @@ class Pilot:
     def outcome(self, row: int, outcome: RowOutcome) -> None:
         """Note what an answer took."""
         if isinstance(outcome, FailureDetail):
-            self._failures.append((row, outcome))
+            self._failures.append((self._row_of(row), outcome))
             return
         self._answered += 1
         usage = saved_usage(outcome)

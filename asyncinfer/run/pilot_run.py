@@ -53,7 +53,8 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
 
 async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Estimate:
     await DISK.run(check_paths, source.path, run.output_path, None)
-    stats, rows = RunStats(run.clock), ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
+    stats = RunStats(run.clock, row_of=run.row_of)
+    rows = ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
     await in_slices(rows.validate_input())
     events = Events([stats.observe, *run.observers])
     async with run.opened(stats, events, rows) as active:
@@ -62,7 +63,14 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
         if run.make_duplicates is not None and rows.has_duplicates:
             await in_slices(_add_duplicates(source, rows, run.make_duplicates(None), duplicates))
         size = 0 if active.previous.is_finished else size
-        pilot = Pilot(rows, active.statuses, size, duplicates=duplicates, reuses_output=run.reuse_output)
+        pilot = Pilot(
+            rows,
+            active.statuses,
+            size,
+            duplicates=duplicates,
+            reuses_output=run.reuse_output,
+            row_of=run.row_of,
+        )
         if active.previous.is_finished:
             estimate = pilot.estimate(pace, None)
             return replace(estimate, sent_again=estimate.left)

@@ -443,6 +443,12 @@ async def test_retry_is_estimated_by_its_own_rows(tmp_path: Path) -> None:
     assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
 
 
+async def test_estimate_of_a_retry_names_failed_rows_by_their_place_in_the_job(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 3, 7)
+    estimate = await FakeEngine(rejecting(7)).aestimate(None, config, rows=2)
+    assert [row for row, _ in estimate.failures] == [7]
+
+
 class TestOtherMethods:
     """Only `arun` and `aestimate` try failed rows again. Other methods say so."""
 
