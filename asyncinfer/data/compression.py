@@ -98,7 +98,7 @@ class _GzipStream(_Closing):
         self._gzip = gzip.GzipFile(fileobj=file)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        return self._gzip.readinto(buffer)
+        return self._gzip.readinto1(buffer)
 
 
 class _ZstdStream(_Closing):
