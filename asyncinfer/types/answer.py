@@ -54,7 +54,7 @@ ANSWER_METADATA = (
     CHOICES,
 )
 # The metadata keys that are removed from a conversation before those of its answer are added.
-_REPLACED = (*ANSWER_METADATA, FAILURE)
+_REPLACED = frozenset([*ANSWER_METADATA, FAILURE])
 
 
 def choice_fields(
@@ -167,10 +167,8 @@ class Completion(ShortRepr):
 
     def append_to(self, conversation: Conversation) -> Conversation:
         """Return a new conversation: `conversation` with this answer appended."""
-        metadata = {**conversation.metadata}
-        if metadata:
-            for name in _REPLACED:  # They may belong to an earlier answer.
-                metadata.pop(name, None)
+        # Without what may belong to an earlier answer.
+        metadata = {name: value for name, value in conversation.metadata.items() if name not in _REPLACED}
         metadata.update(self.metadata or {})
         if self.usage is not None:
             metadata["usage"] = self.usage.to_dict()
