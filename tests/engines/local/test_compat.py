@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 
 import asyncinfer
 from asyncinfer.engines.local import PROCESS_WIDE_CHANGES
+from asyncinfer.engines.local.gguf import find_local
+from tests.smollm2 import PACKAGED
 
 PACKAGE = Path(asyncinfer.__file__).parent
 LOCAL = PACKAGE / "engines" / "local"
@@ -166,3 +169,16 @@ def test_files_that_llama_cpp_never_closes_cause_no_warning_at_exit() -> None:
     for name in ("outnull_file", "errnull_file"):
         delattr(utils, name)  # pytest turns a warning of the destructor into a failure.
     gc.collect()
+
+
+def test_llama_cpp_that_was_compiled_for_amx_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from asyncinfer.engines.local.llama_cpp import compat
+
+    monkeypatch.setattr(compat.api(), "llama_print_system_info", lambda: b"CPU : AVX2 = 1 | AMX_INT8 = 1 | ")
+    compat.llama_class.cache_clear()
+    try:
+        with closing(compat.llama_class()(str(find_local(PACKAGED)), vocab_only=True, verbose=False)) as llm:
+            assert not llm.model_params.use_extra_bufts
+            assert llm.model_params.vocab_only
+    finally:
+        compat.llama_class.cache_clear()

@@ -30,6 +30,7 @@ from asyncinfer import (
     VLLMInferenceEngine,
 )
 from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
 from tests.asking import SEVERAL_TURNS, config, said
 from tests.fakes import question
 from tests.smollm2 import ONE_THREAD, PACKAGED, Smollm2
@@ -130,8 +131,7 @@ def answers(smollm2: Smollm2) -> dict[str, list[Conversation]]:
 
 
 def by_llama(_: Smollm2, __: Reference) -> Iterator[str]:
-    api: Any = import_module("llama_cpp")
-    llm = api.Llama(str(find_local(PACKAGED)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
+    llm = llama_class()(str(find_local(PACKAGED)), n_ctx=CONTEXT, verbose=False, **ONE_THREAD)
     for messages in MESSAGES:
         llm.reset()
         done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asyncinfer.engines.local.chat_prompt import Content, check_effort, content_parts, render_prompt, text_content
-from asyncinfer.engines.local.llama_cpp.compat import api, attach_log, unsuppressed_output
+from asyncinfer.engines.local.llama_cpp.compat import api, attach_log, llama_class, unsuppressed_output
 from asyncinfer.engines.local.llama_cpp.template import Template, compile_template
 from asyncinfer.engines.local.request import Request
 from asyncinfer.errors import ConfigError, invalid_request
@@ -96,7 +96,7 @@ def read_template_source(path: Path) -> TemplateSource:
         after.callback(attach_log(verbose=False))
         try:
             with unsuppressed_output():
-                llm: Any = after.enter_context(closing(api().Llama(str(path), vocab_only=True, verbose=False)))
+                llm: Any = after.enter_context(closing(llama_class()(str(path), vocab_only=True, verbose=False)))
         except (ValueError, OSError, RuntimeError) as error:
             raise ConfigError(f"model.model_name: llama.cpp cannot read {path}: {error}") from error
         return template_source(llm)

@@ -76,6 +76,31 @@ def check_images() -> None:
 # Private attributes of `llama_cpp.Llama`, and differences between releases
 
 
+@cache
+def llama_class() -> Any:
+    """`llama_cpp.Llama`, or a subclass of it that does not use AMX if llama.cpp was compiled for it.
+
+    The AMX code reads a tile configuration that GCC has removed as unused. On processors with AMX, the process crashes
+    at the first prompt (llama.cpp's pull request 26954, open in August 2026).
+    """
+    base = api().Llama
+    if b"AMX_INT8 = 1" not in api().llama_print_system_info():
+        return base
+    log.info("llama.cpp was compiled for AMX, whose code may crash the process; AMX is not used")
+
+    class LlamaWithoutAmx(base):
+        @property
+        def model_params(self) -> Any:
+            return self._without_amx
+
+        @model_params.setter
+        def model_params(self, params: Any) -> None:
+            params.use_extra_bufts = False  # The buffers that AMX needs.
+            self._without_amx = params
+
+    return LlamaWithoutAmx
+
+
 def close_own_context(llm: Any) -> None:
     """Free the context that `Llama` made for one sequence. `Llama` has no option to make none."""
     llm._ctx.close()

@@ -16,6 +16,7 @@ from asyncinfer.engines.local.llama_cpp.compat import (
     apply_lora,
     attach_log,
     close_own_context,
+    llama_class,
     lora_adapter,
     recent_errors,
     unsuppressed_output,
@@ -222,7 +223,7 @@ def _load(path: Path, options: Mapping[str, Any]) -> Any:
     try:
         with unsuppressed_output():
             check_experts(options.get("kv_overrides", {}), lambda: _metadata(path, options))
-            return api().Llama(str(path), **arguments)
+            return llama_class()(str(path), **arguments)
     except ConfigError:
         raise
     except Exception as error:
@@ -233,7 +234,7 @@ def _load(path: Path, options: Mapping[str, Any]) -> Any:
 
 
 def _metadata(path: Path, options: Mapping[str, Any]) -> dict[str, str]:
-    with closing(api().Llama(str(path), vocab_only=True, verbose=options["verbose"])) as llm:
+    with closing(llama_class()(str(path), vocab_only=True, verbose=options["verbose"])) as llm:
         return llm.metadata
 
 

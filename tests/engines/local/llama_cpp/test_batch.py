@@ -19,6 +19,7 @@ import pytest
 
 from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
 from asyncinfer.engines.local.llama_cpp.context import Part
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
@@ -69,8 +70,7 @@ class Bare:
     """`llama_cpp.Llama`, with the scores of every token."""
 
     def __init__(self) -> None:
-        api: Any = import_module("llama_cpp")
-        self.llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
+        self.llm = llama_class()(str(find_local(PACKAGED)), n_ctx=1024, logits_all=True, verbose=False, **ONE_THREAD)
         template = self.llm.metadata["tokenizer.chat_template"]
         formats: Any = import_module("llama_cpp.llama_chat_format")
         self.format = formats.Jinja2ChatFormatter(template=template, eos_token="<|im_end|>", bos_token="<|im_start|>")

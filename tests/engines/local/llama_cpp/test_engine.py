@@ -15,6 +15,7 @@ import pytest
 
 from asyncinfer.config import GuidedDecodingParams, ModelParams
 from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.engines.local.llama_cpp.options import check_experts
@@ -91,8 +92,7 @@ def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
 
 async def test_greedy_answers_equal_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
     def bare() -> list[str]:
-        api: Any = import_module("llama_cpp")
-        llm = api.Llama(str(find_local(PACKAGED)), n_ctx=1024, verbose=False, **ONE_THREAD)
+        llm = llama_class()(str(find_local(PACKAGED)), n_ctx=1024, verbose=False, **ONE_THREAD)
         answers: list[str] = []
         for text in QUESTIONS:
             llm.reset()
@@ -485,7 +485,7 @@ class TestLogprobs:
     def by_llama_cpp_python(prompt: str) -> Any:
         """The log probabilities of six tokens, and of the three likeliest at each place."""
         path = str(find_local(PACKAGED))
-        llm: Any = import_module("llama_cpp").Llama(path, n_ctx=128, logits_all=True, verbose=False, **ONE_THREAD)
+        llm: Any = llama_class()(path, n_ctx=128, logits_all=True, verbose=False, **ONE_THREAD)
         try:
             return llm.create_completion(prompt, max_tokens=6, temperature=0.0, logprobs=3)["choices"][0]["logprobs"]
         finally:

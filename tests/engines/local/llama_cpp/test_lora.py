@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from asyncinfer.config import ModelParams
 from asyncinfer.engines.local.gguf import find_local
+from asyncinfer.engines.local.llama_cpp.compat import llama_class
 from asyncinfer.engines.local.llama_cpp.context import Part
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
@@ -45,9 +45,8 @@ async def answers(adapter: Path | None, **options: Any) -> list[str]:
 
 
 def bare_answers(adapter: Path, **options: Any) -> list[str]:
-    api: Any = import_module("llama_cpp")
     path = str(find_local(PACKAGED))
-    llm = api.Llama(path, n_ctx=256, lora_path=str(adapter), verbose=False, **ONE_THREAD, **options)
+    llm = llama_class()(path, n_ctx=256, lora_path=str(adapter), verbose=False, **ONE_THREAD, **options)
     found: list[str] = []
     for row in ROWS:
         llm.reset()

@@ -113,14 +113,16 @@ def usage(answered: Conversation) -> dict[str, int]:
 
 def bare_answers(model: str, mmproj: Path, rows: list[Conversation]) -> list[str]:
     """The answers of llama-cpp-python."""
-    api, formats = import_module("llama_cpp"), import_module("llama_cpp.llama_chat_format")
+    formats = import_module("llama_cpp.llama_chat_format")
 
     class Handler(formats.MTMDChatHandler):
         def _get_chat_template(self, _: Any) -> str:
             return TEMPLATE
 
     path = str(find_local(model))
-    llm = api.Llama(path, n_ctx=512, chat_handler=Handler(str(mmproj), verbose=False), verbose=False, **ONE_THREAD)
+    llm = compat.llama_class()(
+        path, n_ctx=512, chat_handler=Handler(str(mmproj), verbose=False), verbose=False, **ONE_THREAD
+    )
     answers = [_bare_answer(llm, row) for row in rows]
     llm.close()
     return answers
