@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
@@ -10,18 +10,14 @@ from pydantic_core import from_json, to_jsonable_python
 
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import Kind, arrow_type
-from asyncinfer.data.json_values import json_text
+from asyncinfer.data.optional_columns import FINISH_REASON, TOKENS, OptionalColumns, usage_of
 from asyncinfer.data.schema_fields import fields_of, fitting
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
-from asyncinfer.types.message import Message
 
-_ANSWER, _REASON = "answer", "finish_reason"
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-# The columns that an output has only if an answer has a value for them, with the keys that show it in JSON.
-_REASONING, _CALLS = "reasoning_content", "tool_calls"
-_KEYS = {_REASONING: b'"reasoning_content":', _CALLS: b'"tool_calls":'}
-_RESERVED = frozenset([_ANSWER, _REASON, *_TOKENS, *_KEYS])
+_ANSWER = "answer"
+# The columns that every output has or may need. Those of typed answers have no column `answer` if all fit.
+_RESERVED = frozenset([_ANSWER, FINISH_REASON, *TOKENS])
 
 
 class AnswerShape(NamedTuple):
@@ -42,6 +38,7 @@ class AnswerColumns:
 
     Typed answers have a column for each property of their schema, and no column `answer`, unless an answer has
     something that these columns do not hold: further keys, or values that do not fit. It is whole in `answer` too.
+    `OptionalColumns` are those for what comes with the text.
 
     Args:
         shape: What the answers are; None if they are text.
@@ -58,32 +55,39 @@ class AnswerColumns:
                 "it in the class or in the schema, or write conversations, to an output_path that ends in .jsonl"
             )
         self._shape = shape
-        self._found = set[str]() if self._fields else {_ANSWER}
+        self._has_answer = not self._fields
+        self._optional = OptionalColumns()
+        self._optional.avoid(self.reserved)
 
     @property
     def reserved(self) -> frozenset[str]:
         """The names that columns of the input must not have."""
         return _RESERVED.union(self._fields)
 
-    def look_at(self, text: bytes, conversation: Conversation | None = None) -> None:
-        """Learn which columns the output needs.
+    @property
+    def properties(self) -> frozenset[str]:
+        """The columns of the properties of typed answers."""
+        return frozenset(self._fields)
 
-        Args:
-            text: The JSON of an answered conversation.
-            conversation: The conversation itself, if there is one.
-        """
-        self._found.update(name for name, key in _KEYS.items() if key in text)
-        if not self._fields or _ANSWER in self._found:
-            return
-        if not self._typed(conversation or Conversation.from_json(text))[1]:
-            self._found.add(_ANSWER)
+    def avoid(self, names: Iterable[object]) -> None:
+        """Give no optional column one of these names, which are those of the input."""
+        self._optional.avoid(names)
+
+    def free_name(self, name: str) -> str:
+        """The name of a further column, with a prefix if it is taken."""
+        return self._optional.free_name(name)
+
+    def look_at(self, conversation: Conversation) -> None:
+        """Find the columns that an answered conversation needs."""
+        self._optional.add(conversation)
+        self._has_answer = self._has_answer or not self._typed(conversation)[1]
 
     @property
     def kinds(self) -> dict[str, Kind]:
         """The columns, with what their values are."""
-        first = {_ANSWER: Kind.TEXT} if _ANSWER in self._found else {}
-        last = {name: Kind.TEXT for name in _KEYS if name in self._found}
-        return {**self._fields, **first, _REASON: Kind.TEXT, **dict.fromkeys(_TOKENS, Kind.INTEGER), **last}
+        first = {_ANSWER: Kind.TEXT} if self._has_answer else {}
+        counts = dict.fromkeys(TOKENS, Kind.INTEGER)
+        return {**self._fields, **first, FINISH_REASON: Kind.TEXT, **counts, **self._optional.kinds}
 
     def arrow_fields(self) -> list[Any]:
         """The Arrow fields of the columns."""
@@ -91,16 +95,13 @@ class AnswerColumns:
 
     def values(self, conversation: Conversation) -> dict[str, Any]:
         """The values of an answered conversation. Columns that are null may be missing."""
-        answer = conversation.messages[-1]
-        usage: Mapping[str, Any] = conversation.metadata.get("usage") or {}
+        answer, usage = conversation.messages[-1], usage_of(conversation)
         values, is_whole = self._typed(conversation) if self._fields else ({}, False)
         if not is_whole:
             values[_ANSWER] = answer.text if answer.content is not None else None
-        values |= {_REASON: conversation.metadata.get(_REASON), **{name: usage.get(name) for name in _TOKENS}}
-        if self._found:
-            others = {_REASONING: answer.reasoning_content, _CALLS: _calls(answer)}
-            values |= {name: value for name, value in others.items() if name in self._found}
-        return values
+        counts = {name: usage.get(name) for name in TOKENS}
+        reason = conversation.metadata.get(FINISH_REASON)
+        return {**values, FINISH_REASON: reason, **counts, **self._optional.values(conversation)}
 
     def _typed(self, conversation: Conversation) -> tuple[dict[str, Any], bool]:
         """The properties of a typed answer, and whether they are the whole answer."""
@@ -119,9 +120,3 @@ class AnswerColumns:
                 yield from self._shape.values(text)
         with suppress(ValueError):
             yield from_json(text)
-
-
-def _calls(answer: Message) -> str | None:
-    if not answer.tool_calls:
-        return None
-    return json_text([call.model_dump(mode="json", exclude_none=True) for call in answer.tool_calls]).decode()

@@ -46,18 +46,21 @@ class Rows:
             self.table.close()
 
     def with_answers(self, answers: Sequence[Conversation] | InferenceResult) -> Any:
-        """Return the data with columns for the answers: `answer`, `finish_reason` and the counts of tokens.
+        """Return the data with columns for the answers: `answer`, `finish_reason`, the counts of tokens, and what else
+        came with an answer, such as `reasoning_content` and `cost`.
 
         Args:
             answers: What `ainfer` or `ainfer_partial` returned for these rows. For an `InferenceResult`, the column
-                `error` has the reasons of rows that failed; their other new columns are null.
+                `error` has the reasons of rows that failed; their other new columns are null. `error` and columns
+                that not all answers have get the prefix `answer_` if the name is taken.
 
         Returns:
             An object of the same kind as the data: a pandas or polars data frame, an Arrow table, or a data set of
             `datasets`. For other data, a list of dicts.
 
         Raises:
-            InputError: The number of answers is not the number of rows, or the data have a column of the same name.
+            InputError: The number of answers is not the number of rows, or the data have a column `answer`,
+                `finish_reason`, with a count of tokens, or with the name of a property of typed answers.
             ConfigError: A property of typed answers has the name of another new column, such as `answer`.
         """
         return with_answers(self._data, self.table, answers)

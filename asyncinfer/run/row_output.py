@@ -72,6 +72,7 @@ class RowOutput:
                     yield
             names = scan.names
         self._columns = Columns(self._kept(names, source.name), source.arrow_schema(), scan.kinds)
+        self._answers.avoid(self._columns.names)
 
     def write(
         self, source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
@@ -87,7 +88,7 @@ class RowOutput:
         """
         answers = self._answers
         for count, text in enumerate(scratch.texts(statuses.spans())):
-            answers.look_at(text)
+            answers.look_at(Conversation.from_json(text))
             if count % _EVERY == 0:
                 yield
         names = [*self._columns.names, *answers.kinds]

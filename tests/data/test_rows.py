@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from asyncinfer import (
     Message,
     ModelParams,
     Role,
+    Usage,
     rows_from,
 )
 from asyncinfer.config import template_work
@@ -134,6 +136,68 @@ async def test_typed_answers_become_typed_columns(kind: str, model: Any) -> None
     assert "answer" not in found[0]
     if isinstance(frame, pd.DataFrame):
         assert str(frame["people"].dtype) == "Int64"
+
+
+class Searcher(SimpleEngine):
+    """The answers come with what the API found and what they cost. Not all have the same fields."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        found = {"a": [{"url": "x"}]} if conversation.messages[-1].text.startswith("a") else {"b": [{"text": "y"}]}
+        message = Message(role=Role.ASSISTANT, content="Yes")
+        return Completion(message, FinishReason.STOP, Usage(1, 2, 3, cost=0.5), {"provider_fields": found})
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "datasets", "dicts"])
+async def test_what_came_with_the_answers_has_columns(kind: str) -> None:
+    rows = rows_from(SOURCES[kind](), prompt=PROMPT)
+    found = as_dicts(rows.with_answers(await Searcher(ModelParams(model_name="a")).ainfer(rows)))
+    fields = [row["provider_fields"] for row in found]
+    if kind not in ("pandas", "dicts"):
+        fields = [json.loads(text) for text in fields]
+    assert fields == [{"a": [{"url": "x"}]}, {"b": [{"text": "y"}]}]
+    assert [row["cost"] for row in found] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "datasets", "dicts"])
+async def test_columns_of_the_data_keep_their_names(kind: str) -> None:
+    data = [{**row, "cost": "mine", "error": "mine"} for row in DICTS]
+    makers = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "arrow": pa.Table.from_pylist, "dicts": list}
+    make = makers.get(kind) or pytest.importorskip("datasets").Dataset.from_list
+    rows = rows_from(make(data), prompt="{{ text }}")
+    first, second = as_dicts(rows.with_answers(await Half(ModelParams(model_name="a")).ainfer_partial(rows)))
+    assert (first["cost"], first["answer_cost"], first["error"]) == ("mine", 0.5, "mine")
+    assert pd.isna(first["answer_error"])
+    assert (second["cost"], second["error"], second["answer_error"]) == ("mine", "mine", "bad request")
+
+
+class Half(Searcher):
+    """Refuses the row b."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        if conversation.messages[-1].text.startswith("b"):
+            raise rejection()
+        return await super()._generate(conversation)
+
+
+class Problem(BaseModel):
+    error: str
+
+
+class HalfTyped(SimpleEngine):
+    """Answers with a property `error`, and refuses the row b."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        if conversation.messages[-1].text.startswith("b"):
+            raise rejection()
+        return Completion(Message(role=Role.ASSISTANT, content='{"error": "a leak"}'), FinishReason.STOP)
+
+
+async def test_property_with_the_name_of_the_column_of_errors_keeps_its_name() -> None:
+    rows = rows_from(DICTS, prompt=PROMPT)
+    engine = HalfTyped(ModelParams(model_name="a"))
+    first, second = rows.with_answers(await engine.ainfer_partial(rows, response_model=Problem))
+    assert (first["error"], first["answer_error"]) == ("a leak", None)
+    assert (second["error"], second["answer_error"]) == (None, "bad request")
 
 
 async def test_counts_are_numbers_also_if_no_answer_has_them() -> None:
