@@ -31,6 +31,7 @@ def test_reviews_become_typed_columns_of_a_parquet_file(tmp_path: Path, monkeypa
         "prompt_tokens": pl.Int64,
         "completion_tokens": pl.Int64,
         "total_tokens": pl.Int64,
+        "cached_tokens": pl.Int64,
     }
     assert answers["id"].to_list() == ["r1", "r2", "r3", "r4", "r5", "r6"]
     assert set(answers["sentiment"]) <= {"positive", "negative"}
