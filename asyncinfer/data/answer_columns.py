@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, cast
 from pydantic_core import from_json, to_jsonable_python
 
 from asyncinfer.data.arrow_table import pyarrow
-from asyncinfer.data.column_types import Kind, arrow_type
+from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
+from asyncinfer.data.fitted_values import fitting
 from asyncinfer.data.optional_columns import FINISH_REASON, TOKENS, OptionalColumns, usage_of
-from asyncinfer.data.schema_fields import fields_of, fitting
+from asyncinfer.data.schema_fields import fields_of
+from asyncinfer.data.time_scan import TimeScan
 from asyncinfer.errors import ConfigError
 from asyncinfer.types.conversation import Conversation
 
@@ -42,19 +44,21 @@ class AnswerColumns:
 
     Args:
         shape: What the answers are; None if they are text.
+        has_types: Whether the output has a type for each column. Otherwise dates, lists and objects are as in JSON.
 
     Raises:
         ConfigError: A property of the schema has the name of another column of the answer.
     """
 
-    def __init__(self, shape: AnswerShape | None = None) -> None:
-        self._fields = fields_of(shape.schema if shape is not None else None)
+    def __init__(self, shape: AnswerShape | None = None, *, has_types: bool = True) -> None:
+        fields = fields_of(shape.schema if shape is not None else None)
+        self._fields = fields if has_types else {name: _plain(kind) for name, kind in fields.items()}
         if taken := [name for name in self._fields if name in _RESERVED]:
             raise ConfigError(
                 f"the property {taken[0]!r} of the typed answers has the name of another column of the answer; rename "
                 "it in the class or in the schema, or write conversations, to an output_path that ends in .jsonl"
             )
-        self._shape = shape
+        self._shape, self._times = shape, TimeScan(self._fields)
         self._has_answer = not self._fields
         self._optional = OptionalColumns()
         self._optional.avoid(self.reserved)
@@ -63,11 +67,6 @@ class AnswerColumns:
     def reserved(self) -> frozenset[str]:
         """The names that columns of the input must not have."""
         return _RESERVED.union(self._fields)
-
-    @property
-    def properties(self) -> frozenset[str]:
-        """The columns of the properties of typed answers."""
-        return frozenset(self._fields)
 
     def avoid(self, names: Iterable[object]) -> None:
         """Give no optional column one of these names, which are those of the input."""
@@ -80,14 +79,17 @@ class AnswerColumns:
     def look_at(self, conversation: Conversation) -> None:
         """Find the columns that an answered conversation needs."""
         self._optional.add(conversation)
-        self._has_answer = self._has_answer or not self._typed(conversation)[1]
+        if self._fields:
+            values, is_whole = self._typed(self._fields, conversation)
+            self._times.add(values)
+            self._has_answer = self._has_answer or not is_whole
 
     @property
-    def kinds(self) -> dict[str, Kind]:
-        """The columns, with what their values are."""
+    def kinds(self) -> dict[str, ColumnType]:
+        """The columns, with the types of their values. TEXT also stands for JSON of any type."""
         first = {_ANSWER: Kind.TEXT} if self._has_answer else {}
         counts = dict.fromkeys(TOKENS, Kind.INTEGER)
-        return {**self._fields, **first, FINISH_REASON: Kind.TEXT, **counts, **self._optional.kinds}
+        return {**self._times.fields, **first, FINISH_REASON: Kind.TEXT, **counts, **self._optional.kinds}
 
     def arrow_fields(self) -> list[Any]:
         """The Arrow fields of the columns."""
@@ -96,18 +98,18 @@ class AnswerColumns:
     def values(self, conversation: Conversation) -> dict[str, Any]:
         """The values of an answered conversation. Columns that are null may be missing."""
         answer, usage = conversation.messages[-1], usage_of(conversation)
-        values, is_whole = self._typed(conversation) if self._fields else ({}, False)
+        values, is_whole = self._typed(self._times.fields, conversation) if self._fields else ({}, False)
         if not is_whole:
             values[_ANSWER] = answer.text if answer.content is not None else None
         counts = {name: usage.get(name) for name in TOKENS}
         reason = conversation.metadata.get(FINISH_REASON)
         return {**values, FINISH_REASON: reason, **counts, **self._optional.values(conversation)}
 
-    def _typed(self, conversation: Conversation) -> tuple[dict[str, Any], bool]:
+    def _typed(self, fields: Mapping[str, ColumnType], conversation: Conversation) -> tuple[dict[str, Any], bool]:
         """The properties of a typed answer, and whether they are the whole answer."""
         for value in self._values(conversation):
             if isinstance(value, dict):
-                return fitting(self._fields, cast(dict[str, Any], value))
+                return fitting(fields, cast(dict[str, Any], value))
         return {}, False
 
     def _values(self, conversation: Conversation) -> Iterator[object]:
@@ -120,3 +122,7 @@ class AnswerColumns:
                 yield from self._shape.values(text)
         with suppress(ValueError):
             yield from_json(text)
+
+
+def _plain(kind: ColumnType) -> ColumnType:
+    return kind if kind in (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER) else Kind.TEXT

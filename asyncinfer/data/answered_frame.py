@@ -13,40 +13,42 @@ from pydantic import BaseModel
 
 from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
 from asyncinfer.data.arrow_table import pyarrow
-from asyncinfer.data.column_types import ColumnScan, Kind, arrow_type
-from asyncinfer.data.json_values import as_text
+from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
+from asyncinfer.data.json_values import as_json, as_text
 from asyncinfer.data.table import Table
+from asyncinfer.data.value_schema import schema_of
 from asyncinfer.errors import InputError
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.results import InferenceResult
 
 Answers = Sequence[Conversation] | InferenceResult
 _ERROR = "error"
-_TYPES = {Kind.BOOLEAN: "boolean", Kind.INTEGER: "integer", Kind.NUMBER: "number"}
+_PANDAS = {
+    Kind.INTEGER: "Int64",
+    Kind.NUMBER: "Float64",
+    Kind.BOOLEAN: "boolean",
+    Kind.TIME: "datetime64[us, UTC]",
+    Kind.LOCAL_TIME: "datetime64[us]",
+}
 
 
 class Column(NamedTuple):
     """A new column.
 
     Args:
-        values: Its values, as JSON has them: lists and dicts stay what they are.
-        kind: What the values are. `TEXT` also stands for lists, dicts and values of several types.
-        is_property: Whether it has a property of typed answers. Other lists and dicts differ from answer to answer.
-            They are JSON text in frames that have a type for each column.
+        values: Its values, as Python objects.
+        kind: Their type. `TEXT` also stands for lists, dicts and values of several types.
     """
 
     values: list[Any]
-    kind: Kind
-    is_property: bool = False
+    kind: ColumnType
 
-    @property
-    def is_text(self) -> bool:
-        """Whether all values are texts or null."""
-        return all(isinstance(value, str | None) for value in self.values)
-
-    def texts(self) -> list[str | None]:
-        """The values as text."""
-        return [None if value is None else as_text(value) for value in self.values]
+    def arrow(self) -> Any:
+        """The values as an Arrow array. What has no other type is text or JSON."""
+        values = self.values
+        if self.kind is Kind.TEXT:
+            values = [None if value is None else as_text(as_json(value)) for value in values]
+        return pyarrow().array(values, arrow_type(self.kind))
 
 
 def with_answers(data: Any, table: Table, answers: Answers) -> Any:
@@ -62,20 +64,21 @@ def with_answers(data: Any, table: Table, answers: Answers) -> Any:
         case "polars", "DataFrame" | "LazyFrame":
             frame = data.lazy().collect()
             new = _columns(answers, len(frame), frame.columns)
-            return frame.with_columns([_polars_series(name, column) for name, column in new.items()])
+            polars: Any = import_module("polars")
+            return frame.with_columns([polars.Series(name, column.arrow()) for name, column in new.items()])
         case "pyarrow", "Table":
             for name, column in _columns(answers, len(data), data.column_names).items():
-                data = data.append_column(name, _arrow_values(column))
+                data = data.append_column(name, column.arrow())
             return data
         case "datasets", "Dataset":
             for name, column in _columns(answers, len(data), data.column_names).items():
-                data = data.add_column(name, _arrow_values(column).to_pylist())
+                data = data.add_column(name, column.arrow().to_pylist(), feature=_feature(column))
             return data
         case _:
             return _dicts(table, answers)
 
 
-def _columns(answers: Answers, row_count: int, names: Iterable[object]) -> dict[str, Column]:
+def _columns(answers: Answers, row_count: int, names: Iterable[object], *, has_types: bool = True) -> dict[str, Column]:
     """The new columns for data with so many rows and with columns of these names."""
     if not isinstance(answers, InferenceResult):
         answers = InferenceResult([*enumerate(answers)], {})
@@ -84,10 +87,10 @@ def _columns(answers: Answers, row_count: int, names: Iterable[object]) -> dict[
         raise InputError(
             f"there are {answer_count} answers for {row_count} rows; pass the result of a call with these rows"
         )
-    columns = _answer_columns(answers, [*names])
+    columns = _answer_columns(answers, [*names], has_types=has_types)
     rows = {index: columns.values(answer) for index, answer in answers.successful}
     new = {
-        name: Column([rows.get(index, {}).get(name) for index in range(row_count)], kind, name in columns.properties)
+        name: Column([rows.get(index, {}).get(name) for index in range(row_count)], kind)
         for name, kind in columns.kinds.items()
     }
     if answers.failures:
@@ -96,10 +99,10 @@ def _columns(answers: Answers, row_count: int, names: Iterable[object]) -> dict[
     return new
 
 
-def _answer_columns(answers: InferenceResult, names: Collection[object]) -> AnswerColumns:
+def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_types: bool) -> AnswerColumns:
     """The columns that these answers need, beside those with these names."""
     schema = _schema([answer.parsed for _, answer in answers.successful])
-    columns = AnswerColumns(AnswerShape(schema) if schema is not None else None)
+    columns = AnswerColumns(AnswerShape(schema) if schema is not None else None, has_types=has_types)
     columns.avoid(names)
     for _, answer in answers.successful:
         columns.look_at(answer)
@@ -115,37 +118,21 @@ def _schema(parsed: Sequence[Any]) -> dict[str, Any] | None:
         return type(model).model_json_schema(mode="serialization")
     if not isinstance(model, dict):
         return None
-    scan = ColumnScan()
-    for value in parsed:
-        if isinstance(value, dict):
-            scan.add(cast(dict[str, Any], value))
-    return {"properties": {name: {"type": _TYPES.get(scan.kinds.get(name, Kind.TEXT))} for name in scan.names}}
+    rows = [cast(dict[str, Any], value) for value in parsed if isinstance(value, dict)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {"properties": {name: schema_of([row.get(name) for row in rows]) for name in names}}
 
 
 def _pandas_values(column: Column) -> Any:
-    pandas: Any = import_module("pandas")
-    kinds = {Kind.INTEGER: "Int64", Kind.NUMBER: "Float64", Kind.BOOLEAN: "boolean"}
-    return pandas.array(column.values, dtype=kinds[column.kind]) if column.kind in kinds else column.values
+    if not isinstance(column.kind, Kind) or column.kind not in _PANDAS:
+        return column.values
+    return import_module("pandas").array(column.values, dtype=_PANDAS[column.kind])
 
 
-def _polars_series(name: str, column: Column) -> Any:
-    polars: Any = import_module("polars")
-    kinds = {Kind.INTEGER: polars.Int64, Kind.NUMBER: polars.Float64, Kind.BOOLEAN: polars.Boolean}
-    if column.kind in kinds or column.is_text:
-        return polars.Series(name, column.values, kinds.get(column.kind, polars.String))
-    try:
-        return polars.Series(name, column.values if column.is_property else column.texts())
-    except Exception:  # The values have several types.
-        return polars.Series(name, column.texts(), polars.String)
-
-
-def _arrow_values(column: Column) -> Any:
-    if column.kind is not Kind.TEXT or column.is_text:
-        return pyarrow().array(column.values, arrow_type(column.kind))
-    try:
-        return pyarrow().array(column.values if column.is_property else column.texts())
-    except Exception:  # The values have several types.
-        return pyarrow().array(column.texts(), pyarrow().string())
+def _feature(column: Column) -> Any:
+    """The type of a column of a data set."""
+    schema = pyarrow().schema([("column", arrow_type(column.kind))])
+    return import_module("datasets").Features.from_arrow_schema(schema)["column"]
 
 
 def _dicts(table: Table, answers: Answers) -> list[dict[str, Any]]:
@@ -155,5 +142,6 @@ def _dicts(table: Table, answers: Answers) -> list[dict[str, Any]]:
     if broken := [values for values in rows if isinstance(values, InputError)]:
         raise broken[0]
     found = [dict(values) for values in rows if isinstance(values, Mapping)]
-    new = _columns(answers, len(found), dict.fromkeys(name for row in found for name in row))
+    names = dict.fromkeys(name for row in found for name in row)
+    new = _columns(answers, len(found), names, has_types=False)
     return [{**row, **{name: column.values[index] for name, column in new.items()}} for index, row in enumerate(found)]

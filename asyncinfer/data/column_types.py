@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from asyncinfer.data.arrow_table import pyarrow
 
@@ -13,7 +13,10 @@ _INT64 = 1 << 63
 
 
 class Kind(StrEnum):
-    """What the values of a column without an Arrow type are. The value is the name of the Arrow type."""
+    """What the values of a column without an Arrow type are. The value is the name of the Arrow type.
+
+    TIME is a time in UTC, and LOCAL_TIME a time without an offset from it.
+    """
 
     BOOLEAN = "bool_"
     INTEGER = "int64"
@@ -21,7 +24,23 @@ class Kind(StrEnum):
     TEXT = "string"
     BYTES = "binary"
     DATE = "date32"
-    TIME = "timestamp"
+    TIME = "timestamp[us, tz=UTC]"
+    LOCAL_TIME = "timestamp[us]"
+
+
+class ListType(NamedTuple):
+    """Lists whose elements all have one type."""
+
+    items: ColumnType
+
+
+class StructType(NamedTuple):
+    """Objects with these keys."""
+
+    fields: Mapping[str, ColumnType]
+
+
+ColumnType = Kind | ListType | StructType
 
 
 class Columns:
@@ -70,10 +89,20 @@ class ColumnScan:
         return {name: kind for name, kind in self._kinds.items() if kind is not None}
 
 
-def arrow_type(kind: Kind) -> Any:
-    """The Arrow type of a kind of values."""
+def arrow_type(kind: ColumnType) -> Any:
+    """The Arrow type of the values of a column."""
     arrow = pyarrow()
-    return arrow.timestamp("us", tz="UTC") if kind is Kind.TIME else getattr(arrow, kind.value)()
+    match kind:
+        case ListType():
+            return arrow.list_(arrow_type(kind.items))
+        case StructType():
+            return arrow.struct([(name, arrow_type(part)) for name, part in kind.fields.items()])
+        case Kind.TIME:
+            return arrow.timestamp("us", tz="UTC")
+        case Kind.LOCAL_TIME:
+            return arrow.timestamp("us")
+        case _:
+            return getattr(arrow, kind.value)()
 
 
 def kind_of(value: Any) -> Kind:

@@ -54,7 +54,7 @@ class RowOutput:
 
     def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
         self._path, self._layout, self._keep = path, layout, keep
-        self._answers = AnswerColumns(shape)
+        self._answers = AnswerColumns(shape, has_types=layout.has_schema)
         self._columns = Columns((), None, {})
 
     def prepare(self, source: Source) -> Generator[None]:

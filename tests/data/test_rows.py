@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from asyncinfer import (
     Conversation,
@@ -136,6 +138,91 @@ async def test_typed_answers_become_typed_columns(kind: str, model: Any) -> None
     assert "answer" not in found[0]
     if isinstance(frame, pd.DataFrame):
         assert str(frame["people"].dtype) == "Int64"
+
+
+class Place(BaseModel):
+    """A city, whose second name may be missing."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    other: str | None = None
+
+
+class Visit(BaseModel):
+    day: date
+    at: datetime
+    left: datetime
+    rivers: list[str]
+    cities: list[Place]
+    more: dict[str, int]
+
+
+class Guide(SimpleEngine):
+    """Answers with a visit."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        is_first = conversation.messages[-1].text.startswith("a")
+        cities = [{"name": "Rome"}] if is_first else [{"name": "Ys", "other": "Ker-Is"}]
+        visit = {
+            "day": "2026-01-02", "at": "2026-01-02T14:00:00+02:00", "left": "2026-01-02T12:00:00",
+            "rivers": ["Tiber"] if is_first else [], "cities": cities, "more": {"a" if is_first else "b": 1},
+        }  # fmt: skip
+        return Completion(Message(role=Role.ASSISTANT, content=json.dumps(visit)), FinishReason.STOP)
+
+
+async def visited(kind: str, response_model: Any = Visit) -> Any:
+    rows = rows_from(SOURCES[kind](), prompt=PROMPT)
+    return rows.with_answers(await Guide(ModelParams(model_name="a")).ainfer(rows, response_model=response_model))
+
+
+PLACES = [[{"name": "Rome", "other": None}], [{"name": "Ys", "other": "Ker-Is"}]]
+
+
+@pytest.mark.parametrize("kind", ["polars", "arrow", "datasets"])
+async def test_columns_of_frames_have_the_types_of_the_class(kind: str) -> None:
+    frame = await visited(kind)
+    table: Any = frame if isinstance(frame, pa.Table) else frame.to_arrow() if kind == "polars" else frame.data.table
+    types = {name: re.sub("large_|element|item|_view", "", str(table.schema.field(name).type)) for name in VISIT_TYPES}
+    assert types == VISIT_TYPES
+    assert table["cities"].to_pylist() == PLACES
+    assert table["at"].to_pylist() == [datetime(2026, 1, 2, 12, tzinfo=UTC)] * 2
+    assert [json.loads(text) for text in table["more"].to_pylist()] == [{"a": 1}, {"b": 1}]
+
+
+VISIT_TYPES = {
+    "day": "date32[day]",
+    "at": "timestamp[us, tz=UTC]",
+    "left": "timestamp[us]",
+    "rivers": "list<: string>",
+    "cities": "list<: struct<name: string, other: string>>",
+    "more": "string",
+}
+
+
+async def test_columns_of_pandas_have_types_where_pandas_has_them() -> None:
+    frame = await visited("pandas")
+    assert {name: str(frame[name].dtype) for name in ("at", "left")} == {
+        "at": "datetime64[us, UTC]",
+        "left": "datetime64[us]",
+    }
+    assert [*frame["day"]] == [date(2026, 1, 2)] * 2
+    assert [*frame["cities"]] == PLACES
+    assert [*frame["more"]] == [{"a": 1}, {"b": 1}]
+
+
+async def test_lists_of_dicts_have_the_values_of_json() -> None:
+    first, second = await visited("dicts")
+    assert (first["day"], first["at"]) == ("2026-01-02", "2026-01-02T14:00:00+02:00")
+    assert [first["cities"], second["cities"]] == PLACES
+
+
+@pytest.mark.parametrize("kind", ["polars", "arrow", "datasets"])
+async def test_answers_of_a_json_schema_have_the_types_of_their_values(kind: str) -> None:
+    found = as_dicts(await visited(kind, {"type": "object", "properties": {"day": {"type": "string"}}}))
+    assert [list(row["rivers"]) for row in found] == [["Tiber"], []]
+    assert found[0]["day"] == "2026-01-02"
+    # Objects with different keys are text, so that none gets keys that it does not have.
+    assert [json.loads(row["cities"]) for row in found] == [[{"name": "Rome"}], [{"name": "Ys", "other": "Ker-Is"}]]
 
 
 class Searcher(SimpleEngine):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from asyncinfer.data.column_types import Kind
-from asyncinfer.data.schema_fields import fields_of, fitting
+from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
+from asyncinfer.data.schema_fields import fields_of
 
 
 class Mood(StrEnum):
@@ -34,7 +34,7 @@ def test_properties_of_a_model_have_the_types_of_its_fields() -> None:
         "score": Kind.NUMBER,
         "mood": Kind.TEXT,
         "is_long": Kind.BOOLEAN,
-        "topics": Kind.TEXT,
+        "topics": ListType(Kind.TEXT),
         "either": Kind.TEXT,
     }
 
@@ -58,26 +58,70 @@ def test_list_of_types_with_null_is_the_other_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    ("schema", "expected"),
     [
-        ({"n": 1, "x": 2}, ({"n": 1, "x": 2.0}, True)),
-        ({"n": None}, ({"n": None, "x": None}, True)),
-        ({"n": 3.0, "x": 2}, ({"n": 3, "x": 2.0}, True)),
-        ({"n": -(2**63), "x": 2**70}, ({"n": -(2**63), "x": float(2**70)}, True)),
-        ({"n": "1", "x": 2}, ({"n": None, "x": 2.0}, False)),
-        ({"n": True, "x": 2}, ({"n": None, "x": 2.0}, False)),
-        ({"n": 2**63, "x": 2}, ({"n": None, "x": 2.0}, False)),
-        ({"n": 3.5, "x": 10**400}, ({"n": None, "x": None}, False)),
-        ({"n": float("inf"), "x": "2"}, ({"n": None, "x": None}, False)),
-        ({"n": 1, "x": 2, "more": 3}, ({"n": 1, "x": 2.0}, False)),
+        ({"type": "string", "format": "date"}, Kind.DATE),
+        ({"type": "string", "format": "date-time"}, Kind.TIME),
+        ({"type": "string", "format": "uuid"}, Kind.TEXT),
+        ({"enum": ["a", "b", None]}, Kind.TEXT),
+        ({"enum": [1, 2]}, Kind.INTEGER),
+        ({"const": True}, Kind.BOOLEAN),
+        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, Kind.NUMBER),
+        ({"oneOf": [{"const": 1}, {"type": "integer"}]}, Kind.INTEGER),
+        ({"allOf": [{"type": "boolean"}]}, Kind.BOOLEAN),
+        ({"$ref": "#/$defs/day"}, Kind.DATE),
+        ({"$ref": "#/definitions/old"}, Kind.INTEGER),
+        ({"type": "array", "items": {"type": "integer"}}, ListType(Kind.INTEGER)),
+        ({"type": ["array", "null"], "items": {"$ref": "#/$defs/day"}}, ListType(Kind.DATE)),
+        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, ListType(Kind.NUMBER)),
+        ({"type": "array", "items": {"type": "array", "items": {"type": "string"}}}, ListType(ListType(Kind.TEXT))),
+        ({"type": "object", "properties": {"n": {"type": "integer"}}}, StructType({"n": Kind.INTEGER})),
+        (
+            {"type": "object", "properties": {"n": {"type": "integer"}, "any": {}}, "additionalProperties": False},
+            StructType({"n": Kind.INTEGER, "any": Kind.TEXT}),
+        ),
     ],
 )
-def test_value_that_does_not_fit_is_null_beside_the_others(
-    value: dict[str, Any], expected: tuple[dict[str, Any], bool]
-) -> None:
-    assert fitting({"n": Kind.INTEGER, "x": Kind.NUMBER}, value) == expected
+def test_types_of_values_are_those_of_the_schema(schema: dict[str, Any], expected: ColumnType) -> None:
+    definitions = {"$defs": {"day": {"$ref": "#/$defs/real"}, "real": {"type": "string", "format": "date"}}}
+    old = {"definitions": {"old": {"type": "integer"}}}
+    assert fields_of({"properties": {"a": schema}, **definitions, **old}) == {"a": expected}
 
 
-def test_text_does_not_fit_a_boolean() -> None:
-    assert fitting({"ok": Kind.BOOLEAN}, {"ok": "true"}) == ({"ok": None}, False)
-    assert fitting({"ok": Kind.BOOLEAN}, {"ok": True}) == ({"ok": True}, True)
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        True,
+        {"enum": ["a", 1]},
+        {"enum": [[1]]},
+        {"anyOf": [{"type": "integer"}, {"type": "number"}]},
+        {"anyOf": [{"type": "integer"}, {}]},
+        {"type": ["integer", "string"]},
+        {"allOf": [{"type": "integer"}, {"minimum": 1}]},
+        {"$ref": "#/$defs/missing"},
+        {"type": "array"},
+        {"type": "array", "items": True},
+        {"type": "array", "items": {"type": ["integer", "string"]}},
+        {"type": "array", "prefixItems": [{"type": "number"}, {"type": "string"}]},
+        {"type": "object"},
+        {"type": "object", "properties": {}},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "null"},
+    ],
+)
+def test_values_that_may_have_several_types_are_text(schema: Any) -> None:
+    assert fields_of({"properties": {"a": schema}}) == {"a": Kind.TEXT}
+
+
+def test_schema_that_is_too_large_for_a_type_is_text() -> None:
+    deep: dict[str, Any] = {"type": "integer"}
+    for _ in range(10_000):
+        deep = {"type": "array", "items": deep}
+    wide = {
+        f"d{n}": {"type": "object", "properties": {name: {"$ref": f"#/$defs/d{n + 1}"} for name in "abcdefgh"}}
+        for n in range(10)
+    }
+    schema = {"properties": {"deep": deep, "wide": {"$ref": "#/$defs/d0"}, "n": {"type": "integer"}}, "$defs": wide}
+    assert fields_of(schema) == {"deep": Kind.TEXT, "wide": Kind.TEXT, "n": Kind.INTEGER}

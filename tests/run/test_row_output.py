@@ -524,7 +524,7 @@ async def test_answers_that_the_model_accepts_are_typed_in_every_format(tmp_path
     assert {name: found[name] for name in as_json} == as_json
     assert "answer" not in found
     found = await reported(tmp_path, "out.parquet")
-    assert {name: found[name] for name in as_json} == {**as_json, "topics": '["a","b"]', "place": '{"city":"Rome"}'}
+    assert {name: found[name] for name in as_json} == {**as_json, "day": date(2026, 1, 2)}
     found = await reported(tmp_path, "out.csv")
     assert (found["stars"], found["ok"], found["day"], found["topics"]) == ("5", "true", "2026-01-02", '["a","b"]')
 
@@ -542,8 +542,8 @@ async def test_properties_of_typed_answers_are_columns(tmp_path: Path) -> None:
     texts = ['{"stars": 5, "topics": ["price", "size"]}', '{"topics": []}']
     first, second = await criticised(tmp_path, "out.parquet", texts)
     assert list(first)[:4] == ["id", "stars", "topics", "finish_reason"]
-    assert (first["stars"], first["topics"]) == (5, '["price","size"]')
-    assert (second["stars"], second["topics"]) == (None, "[]")
+    assert (first["stars"], first["topics"]) == (5, ["price", "size"])
+    assert (second["stars"], second["topics"]) == (None, [])
     assert pq.read_schema(tmp_path / "out.parquet").field("stars").type == pa.int64()
 
 
@@ -562,9 +562,9 @@ async def test_values_of_an_answer_that_fit_are_kept_beside_those_that_do_not(tm
     texts = ['{"stars": 4.0, "topics": []}', '{"stars": 4, "topics": [], "why": 1}', '{"stars": 1e30, "topics": ["a"]}']
     rows = await criticised(tmp_path, "out.parquet", texts)
     assert [(row["stars"], row["topics"], row["answer"]) for row in rows] == [
-        (4, "[]", None),
-        (4, "[]", texts[1]),
-        (None, '["a"]', texts[2]),
+        (4, [], None),
+        (4, [], texts[1]),
+        (None, ["a"], texts[2]),
     ]
 
 

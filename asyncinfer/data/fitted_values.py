@@ -1,0 +1,96 @@
+"""Fits the values of typed answers to the types of their columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any, cast
+
+from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
+from asyncinfer.data.json_values import as_json, as_text
+
+_INT64 = 1 << 63
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_SHORTEST_TIME = len("2026-01-02T03:04")
+_NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
+
+
+def fitting(fields: Mapping[str, ColumnType], value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the values of the columns, and whether they are all that `value` has.
+
+    What does not fit the type of its column is null, as a whole: an integer with more than 64 bits (it may be written
+    as 3.0), a time with nanoseconds, or a list with one element that does not fit. TEXT takes every value.
+
+    Args:
+        value: As in JSON. Dates and times are ISO 8601.
+    """
+    found = {name: _column_value(kind, value.get(name)) for name, kind in fields.items()}
+    is_whole = fields.keys() >= value.keys() and all(
+        found[name] is not None for name, given in value.items() if given is not None
+    )
+    return found, is_whole
+
+
+def _column_value(kind: ColumnType, value: Any) -> Any:
+    if value is None or kind is Kind.TEXT:
+        return value
+    try:
+        return _fitted(kind, value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _fitted(kind: ColumnType, value: Any) -> Any:
+    """Return the Python object for a value. Raises ValueError or OverflowError if it does not fit."""
+    if value is None:
+        return None
+    match kind:
+        case ListType():
+            return [_fitted(kind.items, part) for part in _checked(value, list)]
+        case StructType():
+            return {name: _fitted(kind.fields[name], part) for name, part in _known(kind, value).items()}
+        case Kind.TEXT:
+            return as_text(as_json(value))
+        case Kind.INTEGER | Kind.NUMBER:
+            return _number(kind, value)
+        case Kind.DATE:
+            if not _DATE.fullmatch(_checked(value, str)):
+                raise ValueError
+            return date.fromisoformat(value)
+        case Kind.TIME | Kind.LOCAL_TIME:
+            return _time(_checked(value, str))
+        case _:
+            return _checked(value, bool)
+
+
+def _checked(value: Any, expected: type[Any]) -> Any:
+    if not isinstance(value, expected):
+        raise ValueError
+    return value
+
+
+def _known(kind: StructType, value: Any) -> Mapping[str, Any]:
+    found = cast(dict[str, Any], _checked(value, dict))
+    if not kind.fields.keys() >= found.keys():
+        raise ValueError
+    return found
+
+
+def _number(kind: Kind, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    if kind is Kind.NUMBER:
+        return float(value)
+    whole = int(value)
+    if whole != value or not -_INT64 <= whole < _INT64:
+        raise ValueError
+    return whole
+
+
+def _time(text: str) -> datetime:
+    """A time in UTC, or a time without an offset."""
+    if len(text) < _SHORTEST_TIME or _NANOSECONDS.search(text):
+        raise ValueError
+    time = datetime.fromisoformat(text.upper())
+    return time if time.tzinfo is None else time.astimezone(UTC)

@@ -1,0 +1,72 @@
+"""The types of columns of times, which depend on their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
+
+# A place in a value: the names of properties. The elements of a list have one place.
+_Place = tuple[str, ...]
+
+
+class TimeScan:
+    """Finds whether times have an offset from UTC. A column of Arrow cannot have both kinds of times.
+
+    Attributes:
+        fields: The types of the columns, by the values so far. Times without an offset are `LOCAL_TIME`. If some have
+            an offset and others have none, they are `TEXT`.
+    """
+
+    def __init__(self, fields: Mapping[str, ColumnType]) -> None:
+        self.fields = self._declared = fields
+        self._found: dict[_Place, set[bool]] = {}
+        self._names = [name for name, kind in fields.items() if _has_times(kind)]
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Look at the values of the columns, as `fitting` returns them."""
+        for name in self._names:
+            for place, has_offset in _times(self._declared[name], values.get(name), (name,)):
+                found = self._found.setdefault(place, set())
+                if has_offset not in found:
+                    found.add(has_offset)
+                    self.fields = {name: self._resolved(kind, (name,)) for name, kind in self._declared.items()}
+
+    def _resolved(self, kind: ColumnType, place: _Place) -> ColumnType:
+        match kind:
+            case ListType():
+                return ListType(self._resolved(kind.items, place))
+            case StructType():
+                return StructType({name: self._resolved(part, (*place, name)) for name, part in kind.fields.items()})
+            case Kind.TIME:
+                found = self._found.get(place, {True})
+                return Kind.TEXT if len(found) > 1 else Kind.TIME if True in found else Kind.LOCAL_TIME
+            case _:
+                return kind
+
+
+def _has_times(kind: ColumnType) -> bool:
+    match kind:
+        case ListType():
+            return _has_times(kind.items)
+        case StructType():
+            return any(map(_has_times, kind.fields.values()))
+        case _:
+            return kind is Kind.TIME
+
+
+def _times(kind: ColumnType, value: Any, place: _Place) -> Iterator[tuple[_Place, bool]]:
+    """The places of the times in a value, and whether they have an offset."""
+    match kind:
+        case ListType() if value is not None:
+            for part in cast(list[Any], value):
+                yield from _times(kind.items, part, place)
+        case StructType() if value is not None:
+            for name, part in cast(dict[str, Any], value).items():
+                yield from _times(kind.fields[name], part, (*place, name))
+        case Kind.TIME if value is not None:
+            yield place, cast(datetime, value).tzinfo is not None
+        case _:
+            return

@@ -1,0 +1,35 @@
+"""The JSON schema of values whose schema is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asyncinfer.data.column_types import Kind, common_kind, kind_of
+
+_TYPES = {Kind.BOOLEAN: "boolean", Kind.INTEGER: "integer", Kind.NUMBER: "number"}
+
+
+def schema_of(values: Sequence[Any]) -> dict[str, Any]:
+    """Return a schema of JSON values; an empty one if they have several types.
+
+    Objects have properties only if all of them have the same keys.
+    """
+    present = [value for value in values if value is not None]
+    if not present:
+        return {}
+    if all(isinstance(value, dict) for value in present):
+        return _object_schema(present)
+    if all(isinstance(value, list) for value in present):
+        return {"type": "array", "items": schema_of([part for value in present for part in value])}
+    if all(isinstance(value, str) for value in present):
+        return {"type": "string"}
+    kind = _TYPES.get(common_kind(map(kind_of, present)))
+    return {"type": kind} if kind is not None else {}
+
+
+def _object_schema(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = values[0]
+    if any(value.keys() != first.keys() for value in values):
+        return {"type": "object"}
+    return {"type": "object", "properties": {name: schema_of([value[name] for value in values]) for name in first}}
