@@ -6,17 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from asyncinfer.data.column_types import ColumnScan, Kind
-from asyncinfer.types.answer import ANSWER_METADATA, CHOICES, COST, LOGPROBS, PROVIDER_FIELDS
+from asyncinfer.types.answer import ANSWER_METADATA, CHOICES, COST, LOGPROBS
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message
 
 FINISH_REASON, USAGE = "finish_reason", "usage"
 # The counts of the usage that every output has.
 TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_REASONING, _CALLS, _FIELDS = "reasoning_content", "tool_calls", "message_fields"
-_METADATA = frozenset(ANSWER_METADATA) - {FINISH_REASON, USAGE}
-# The columns in their order. The other counts of the usage, whose names are not all known, come last.
-_ORDER = tuple(dict.fromkeys([_REASONING, _CALLS, _FIELDS, CHOICES, LOGPROBS, COST, PROVIDER_FIELDS, *ANSWER_METADATA]))
+_REASONING, _CALLS, _METADATA = "reasoning_content", "tool_calls", "metadata"
+# The metadata that have columns of their own.
+_OWN = (CHOICES, LOGPROBS, COST)
+# The other metadata, which are together in one column: many are in every response of an API, and few people need them.
+_OTHERS = tuple(name for name in ANSWER_METADATA if name not in {FINISH_REASON, USAGE, *_OWN})
+_MESSAGE_FIELDS = "message_fields"
+# The columns in their order. The other counts of the usage, whose names are not all known, follow the cost.
+_FIRST, _LAST = (_REASONING, _CALLS, *_OWN), _METADATA
 # The fields of a message that have columns of their own, apart from its content.
 _WRITTEN = frozenset({"role", _REASONING, _CALLS})
 _PLAIN = _WRITTEN | {"content"}
@@ -73,22 +77,25 @@ def usage_of(answered: Conversation) -> Mapping[str, Any]:
 
 
 def _place(name: str) -> tuple[int, str]:
-    return _ORDER.index(name) if name in _ORDER else len(_ORDER), name
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST) + (name == _LAST), name
 
 
 def _values(answered: Conversation) -> dict[str, Any]:
     """Everything that an answer has, except its text and what every output has. Values may be None."""
     answer, metadata = answered.messages[-1], answered.metadata
     values = {name: count for name, count in usage_of(answered).items() if name not in TOKENS}
-    values |= {name: value for name, value in metadata.items() if name in _METADATA}
+    values |= {name: metadata[name] for name in _OWN if name in metadata}
     if type(cost := values.get(COST)) is int:
         values[COST] = float(cost)
     if answer.reasoning_content is not None:
         values[_REASONING] = answer.reasoning_content
     if answer.tool_calls:
         values[_CALLS] = [call.model_dump(mode="json", exclude_none=True) for call in answer.tool_calls]
+    others = {name: metadata[name] for name in _OTHERS if metadata.get(name) is not None}
     if fields := _message_fields(answer):
-        values[_FIELDS] = fields
+        others[_MESSAGE_FIELDS] = fields
+    if others:
+        values[_METADATA] = others
     return values
 
 

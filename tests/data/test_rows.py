@@ -238,10 +238,10 @@ class Searcher(SimpleEngine):
 async def test_what_came_with_the_answers_has_columns(kind: str) -> None:
     rows = rows_from(SOURCES[kind](), prompt=PROMPT)
     found = as_dicts(rows.with_answers(await Searcher(ModelParams(model_name="a")).ainfer(rows)))
-    fields = [row["provider_fields"] for row in found]
+    fields = [row["metadata"] for row in found]
     if kind not in ("pandas", "dicts"):
         fields = [json.loads(text) for text in fields]
-    assert fields == [{"a": [{"url": "x"}]}, {"b": [{"text": "y"}]}]
+    assert fields == [{"provider_fields": {"a": [{"url": "x"}]}}, {"provider_fields": {"b": [{"text": "y"}]}}]
     assert [row["cost"] for row in found] == [0.5, 0.5]
 
 
