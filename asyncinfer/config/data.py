@@ -105,7 +105,7 @@ class OutputParams(Params):
     a table format that is not written, such as `.arrow` or `.xlsx`, is an error."""
     shards: Count | None = None
     """How many rows of the input a part has. Each part is written as soon as all of its rows are finished, beside the
-    output, with a name such as `out-00000-of-00012.jsonl`; null: no parts."""
+    output and in its format, with a name such as `out-00000-of-00012.jsonl`; null: no parts."""
     rows: bool | None = None
     """Write rows, with the columns of the input and the answer, and not conversations; null: true for CSV and
     Parquet."""

@@ -84,6 +84,12 @@ class AnswerColumns:
             self._times.add(values)
             self._has_answer = self._has_answer or not is_whole
 
+    def need_all(self) -> None:
+        """Have every column that an answer may need, for files that are written before all answers are known."""
+        self._has_answer = True
+        self._optional.need_all()
+        self._times.use_text()
+
     @property
     def kinds(self) -> dict[str, ColumnType]:
         """The columns, with the types of their values. TEXT also stands for JSON of any type."""

@@ -110,6 +110,15 @@ def output_layout(path: str | None, params: OutputParams | None) -> OutputLayout
     return OutputLayout(chosen, compression, "\t" if suffix == ".tsv" else ",", has_rows)
 
 
+def split_ending(name: str) -> tuple[str, str]:
+    """The name of a file without its extension, and the extension with that of a compression: `.jsonl.gz`."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in _COMPRESSIONS:
+        inner = PurePosixPath(path.stem)
+        return inner.stem, inner.suffix + path.suffix
+    return path.stem, path.suffix
+
+
 def _suffix(path: str) -> tuple[str, Compression]:
     """The extension in lower case, without that of a compression."""
     name = PurePosixPath(urlsplit(path).path if is_url(path) else path).name.lower()

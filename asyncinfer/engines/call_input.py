@@ -22,6 +22,7 @@ from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.failures import failures_path
 from asyncinfer.run.items import as_conversation, require_messages
+from asyncinfer.run.shards import shard_numbers, shard_path
 from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.answer_store import DEFAULT_PATH
@@ -184,8 +185,13 @@ def _file_source(path: str, config: InferenceConfig, layout: OutputLayout) -> So
     """The source that reads the file, the files, the URL or the data set at `path`."""
     params = config.input or InputParams()
     table = table_at(path, params)
-    if isinstance(table, PartsTable) and config.output_path is not None:
-        _check_pattern(path, config.output_path)
+    if (output := absolute_path(config.output_path, "output_path")) is not None:
+        has_shards = config.output is not None and config.output.shards is not None
+        if isinstance(table, PartsTable):
+            _check_pattern(path, output, has_shards=has_shards)
+        elif has_shards and table.path is not None and shard_numbers(output, table.path.absolute()) is not None:
+            what = f"{table.path.name} has the name of a shard of {output.name}, which may replace it"
+            raise ConfigError(f"output_path: {what}; choose another folder or name")
     found = input_layout(path, params)
     has_conversations = params.prompt is None and params.id is None and params.keep is None
     if has_conversations and isinstance(table, JsonTable) and found.format is InputFormat.JSONL:
@@ -193,11 +199,11 @@ def _file_source(path: str, config: InferenceConfig, layout: OutputLayout) -> So
     return _table_source(table, params, layout)
 
 
-def _check_pattern(pattern: str, output_path: str) -> None:
+def _check_pattern(pattern: str, output: Path, *, has_shards: bool) -> None:
     """Raise a ConfigError if the next run would read what this run writes."""
     pattern = str(expanded(pattern, "input.path").absolute())
-    output = expanded(output_path, "output_path").absolute()
-    for written in (output, failures_path(output)):
+    shards = (shard_path(output, 0, 1),) if has_shards else ()
+    for written in (output, failures_path(output), *shards):
         if fnmatch(str(written), pattern):
             what = f"{written.name} matches the pattern of the input"
             raise ConfigError(f"output_path: {what}, so the next run would read it; choose another folder or name")

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from asyncinfer.config import InferenceConfig
-from asyncinfer.engines.call_input import absolute_path, layout_of
+from asyncinfer.engines.call_input import absolute_path
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.recording import RunRecorder
@@ -24,11 +24,6 @@ def recorders_of(config: InferenceConfig, engine_type: str, access: EngineAccess
     if config.report_path is not None or config.save_events:
         recorders.append(_report_recorder(config, engine_type, access))
     if config.output is not None and config.output.shards is not None:
-        if not layout_of(config).is_plain:
-            raise ConfigError(
-                "output.shards: only an uncompressed JSONL output of conversations has shards; use an output_path that "
-                "ends with .jsonl, or remove output.shards"
-            )
         recorders.append(ShardWriter(config.output.shards))
     if access.tracing is not None:
         recorders.append(access.tracing.run_recorder(Path(config.output_path or "").name or "rows"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from asyncinfer.run.events import RunEvent
+from asyncinfer.run.output_parts import OutputParts
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.file import ScratchFile
@@ -25,6 +26,7 @@ class RecordedRun:
         scratch: Where the answers are saved; None if they are not.
         output_path: The output of the run; None if there is none.
         summary: Returns the summary of the run so far.
+        parts: Writes parts of the output; None if its rows are not known before they are read, or if there is none.
     """
 
     stats: RunStats
@@ -32,6 +34,7 @@ class RecordedRun:
     scratch: ScratchFile | None
     output_path: Path | None
     summary: Callable[[], RunSummary]
+    parts: OutputParts | None = None
 
 
 class RunRecorder(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from asyncinfer.data.compression import compressing
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.errors import ConfigError, InputError
-from asyncinfer.run.items import check_unchanged
+from asyncinfer.run.input_cursor import InputCursor
+from asyncinfer.run.items import InputItem, check_unchanged
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.atomic import replacing
@@ -26,9 +28,12 @@ _EVERY = 64  # rows
 
 
 def write_compressed(
-    path: Path, layout: OutputLayout, scratch: ScratchFile, statuses: RowStatusTable
+    path: Path, layout: OutputLayout, scratch: ScratchFile, spans: Iterable[tuple[int, int]]
 ) -> Generator[None]:
     """Write the answered conversations. Blocks; yields every 64 rows.
+
+    Args:
+        spans: The offsets and lengths of the conversations in the scratch file, in bytes.
 
     Raises:
         ScratchError: The file cannot be written.
@@ -38,7 +43,7 @@ def write_compressed(
         replacing(path) as file,
         compressing(file, layout.compression) as stream,
     ):
-        for count, text in enumerate(scratch.texts(statuses.spans())):
+        for count, text in enumerate(scratch.texts(spans)):
             stream.write(text + b"\n")
             if count % _EVERY == 0:
                 yield
@@ -53,9 +58,12 @@ class RowOutput:
     """
 
     def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
-        self._path, self._layout, self._keep = path, layout, keep
-        self._answers = AnswerColumns(shape, has_types=layout.has_schema)
+        self._path, self._layout, self._keep, self._shape = path, layout, keep, shape
+        self._answers = self._new_answers()
         self._columns = Columns((), None, {})
+
+    def _new_answers(self) -> AnswerColumns:
+        return AnswerColumns(self._shape, has_types=self._layout.has_schema)
 
     def prepare(self, source: Source) -> Generator[None]:
         """Find the columns of the output, before anything is sent. Blocks; yields every 64 rows.
@@ -91,18 +99,46 @@ class RowOutput:
             answers.look_at(Conversation.from_json(text))
             if count % _EVERY == 0:
                 yield
+        with closing(_unchanged_items(source, checksums, consequence(scratch, "output"))) as items:
+            yield from self._write(self._path, answers, items, scratch, statuses)
+
+    def write_part(
+        self, path: Path, cursor: InputCursor, rows: range, scratch: ScratchFile, statuses: RowStatusTable
+    ) -> Generator[None]:
+        """Write the answers to successive rows to another file. Blocks; yields every 64 rows.
+
+        All parts have the same columns, because other answers are not known yet: each has every column that an answer
+        may need.
+
+        Raises:
+            InputError: The input has changed.
+            ScratchError: The file cannot be written.
+        """
+        answers = self._new_answers()
+        answers.avoid(self._columns.names)
+        answers.need_all()
+        yield from cursor.go_to(rows.start)
+        yield from self._write(path, answers, cursor.take(len(rows)), scratch, statuses)
+
+    def _write(
+        self,
+        path: Path,
+        answers: AnswerColumns,
+        items: Iterable[tuple[int, InputItem]],
+        scratch: ScratchFile,
+        statuses: RowStatusTable,
+    ) -> Generator[None]:
         names = [*self._columns.names, *answers.kinds]
         fields = [*self._columns.arrow_fields(), *answers.arrow_fields()] if self._layout.has_schema else []
         with (
-            as_scratch_error(self._path, "cannot be written"),
-            replacing(self._path) as file,
+            as_scratch_error(path, "cannot be written"),
+            replacing(path) as file,
             row_writer(file, self._layout, names, fields) as writer,
-            closing(_answered(source, checksums, scratch, statuses)) as rows,
         ):
-            for row, values, conversation in rows:
+            for count, (values, conversation) in enumerate(_answered(items, scratch, statuses)):
                 kept = {name: values[name] for name in self._columns.names if name in values}
                 writer.write(kept | answers.values(conversation))
-                if row % _EVERY == 0:
+                if count % _EVERY == 0:
                     yield
 
     def _kept(self, names: Sequence[str], source: str) -> Sequence[str]:
@@ -117,14 +153,30 @@ class RowOutput:
         return kept
 
 
-def _answered(
-    source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
-) -> Generator[tuple[int, Mapping[str, Any], Conversation]]:
-    """The rows that are answered, each with its place, its values and its finished conversation."""
-    texts = scratch.texts(statuses.spans())
-    consequence = f", so the output is not written. The answers are saved in {scratch.path}"
+def consequence(scratch: ScratchFile, what: str) -> str:
+    """What an error about a changed input says about the file that cannot be written: the `output`, or a `shard`."""
+    return f", so the {what} is not written. The answers are saved in {scratch.path}"
+
+
+def _unchanged_items(source: Source, checksums: Sequence[int], consequence: str) -> Generator[tuple[int, InputItem]]:
     with closing(source.items()) as items:
         for row, item in enumerate(items):
             check_unchanged(source.name, row, item, checksums, consequence)
+            yield row, item
+
+
+def _answered(
+    items: Iterable[tuple[int, InputItem]], scratch: ScratchFile, statuses: RowStatusTable
+) -> Iterator[tuple[Mapping[str, Any], Conversation]]:
+    """The values and the finished conversation of each of these rows that is answered."""
+    waiting = deque[InputItem]()
+
+    def spans() -> Iterator[tuple[int, int]]:
+        # One after the other, because the run goes on meanwhile: a saved answer may turn out to be unusable.
+        for row, item in items:
             if statuses.is_fresh(row):
-                yield row, item.values(), Conversation.from_json(next(texts))
+                waiting.append(item)
+                yield statuses.span(row)
+
+    for text in scratch.texts(spans()):
+        yield waiting.popleft().values(), Conversation.from_json(text)

@@ -18,6 +18,7 @@ from asyncinfer.run.early_end import interruption_error
 from asyncinfer.run.failures import FailedRows, remove_failed_rows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.output_parts import OutputParts
 from asyncinfer.run.progress_file import failure_in_file
 from asyncinfer.run.reader import InputReader, IterableReader
 from asyncinfer.run.run_base import RunBase
@@ -87,7 +88,10 @@ class Run(RunBase):
         flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
         failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key)
-        async with self.recorded(active), self.reporting_progress(active, self.progress_path):
+        parts = None
+        if active.scratch is not None and self.output_path is not None:
+            parts = OutputParts(output, active.scratch, statuses, rows.checksums)
+        async with self.recorded(active, parts), self.reporting_progress(active, self.progress_path):
             with closing(reader):
                 await flow.run(reader, self.stop)
             self.dead = flow.dead

@@ -21,6 +21,7 @@ from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.output_parts import OutputParts
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, ProgressReporter, reporting_progress
 from asyncinfer.run.reader import ResumeMatcher
@@ -124,12 +125,16 @@ class RunBase:
             spending = await self._prepared_spending(executor, stats)
             yield ActiveRun(executor, stats, statuses, events, scratch, previous, spending)
 
-    def recorded(self, active: ActiveRun) -> AbstractAsyncContextManager[None]:
-        """A context in which the recorders record the run."""
+    def recorded(self, active: ActiveRun, parts: OutputParts | None = None) -> AbstractAsyncContextManager[None]:
+        """A context in which the recorders record the run.
+
+        Args:
+            parts: Writes parts of the output; None if that is not possible.
+        """
         if not self.recorders:
             return nullcontext()
-        stats, scratch = active.stats, active.scratch
-        return recorded(self.recorders, RecordedRun(stats, active.statuses, scratch, self.output_path, stats.summary))
+        stats, statuses, scratch = active.stats, active.statuses, active.scratch
+        return recorded(self.recorders, RecordedRun(stats, statuses, scratch, self.output_path, stats.summary, parts))
 
     def reporting_progress(self, active: ActiveRun, progress_path: Path | None) -> AbstractAsyncContextManager[None]:
         """A context in which the progress of the run is reported."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.data.answer_columns import AnswerShape
 from asyncinfer.data.layout import OutputLayout
+from asyncinfer.run.input_cursor import InputCursor
 from asyncinfer.run.row_output import RowOutput, write_compressed
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
@@ -64,4 +65,34 @@ class RunOutput:
             row_output, source = self._rows
             await in_slices(row_output.write(source, checksums, scratch, statuses))
         else:
-            await in_slices(write_compressed(self._path, self._layout, scratch, statuses))
+            await in_slices(write_compressed(self._path, self._layout, scratch, statuses.spans()))
+
+    @property
+    def source_of_columns(self) -> Source | None:
+        """The input, which is read again for an output of rows; None for other outputs. Known after `prepare`."""
+        return self._rows[1] if self._rows is not None else None
+
+    async def write_part(
+        self,
+        path: Path,
+        rows: range,
+        scratch: ScratchFile,
+        statuses: RowStatusTable,
+        cursor: InputCursor | None,
+    ) -> None:
+        """Write the saved answers to successive rows to a file of their own, in the format of the output.
+
+        Args:
+            cursor: Reads the rows of the input, for an output of rows.
+
+        Raises:
+            InputError: The input has changed.
+            ScratchError: The file cannot be written.
+        """
+        spans = statuses.spans(rows.start, rows.stop)
+        if self._layout.is_plain:
+            await scratch.assemble(path, spans)
+        elif self._rows is not None and cursor is not None:
+            await in_slices(self._rows[0].write_part(path, cursor, rows, scratch, statuses))
+        else:
+            await in_slices(write_compressed(path, self._layout, scratch, spans))

@@ -9,28 +9,39 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, task_group
-from asyncinfer.errors import ConfigError, ScratchError
+from asyncinfer.data.layout import split_ending
+from asyncinfer.errors import ConfigError, InputError, ScratchError
 from asyncinfer.run.events import RowFailed, RowFinished, RowResumed, RowReused, RunEvent
+from asyncinfer.run.output_parts import OutputParts
 from asyncinfer.run.recording import RecordedRun
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.scratch.file import ScratchFile
 
 log = logging.getLogger("asyncinfer")
 
 
 def shard_path(output: Path, shard: int, count: int) -> Path:
-    """The file of a shard: `out-00003-of-00012.jsonl` for the output `out.jsonl`."""
-    return output.with_name(f"{output.stem}-{shard:05}-of-{count:05}{output.suffix}")
+    """The file of a shard: `out-00003-of-00012.jsonl.gz` for the output `out.jsonl.gz`."""
+    stem, ending = split_ending(output.name)
+    return output.with_name(f"{stem}-{shard:05}-of-{count:05}{ending}")
+
+
+def shard_numbers(output: Path, path: Path) -> tuple[int, int] | None:
+    """The number of a shard of this output, and of how many it is one; None if the path is not that of a shard."""
+    stem, ending = split_ending(output.name)
+    found = re.fullmatch(rf"{re.escape(stem)}-(\d{{5,}})-of-(\d{{5,}}){re.escape(ending)}", path.name)
+    return (int(found[1]), int(found[2])) if found is not None and path.parent == output.parent else None
 
 
 class ShardWriter:
     """Writes the shards of one run. A shard has the answers to `size` successive rows of the input, in their order.
 
-    A resumed run writes the shards of all rows that are finished again, so the files are correct also if the input has
-    changed. An error is logged, and does not end the run: the output has all answers.
+    Shards have the format of the output. All shards of rows have the same columns: also those that only some answers
+    need. A resumed run writes the shards of all rows that are finished again, so the files are correct also if the
+    input has changed. An error is logged, and does not end the run: the output has all answers.
     """
 
     def __init__(self, size: int) -> None:
@@ -45,7 +56,7 @@ class ShardWriter:
     def observe(self, event: RunEvent) -> None:
         """Note that a row has its outcome."""
         if self._shards is not None and isinstance(event, RowFinished | RowFailed | RowResumed | RowReused):
-            self._shards.row_done(event.index)
+            self._shards.row_done(event.index, is_new=not isinstance(event, RowResumed))
 
     @asynccontextmanager
     async def recording(self, run: RecordedRun) -> AsyncGenerator[None]:
@@ -54,13 +65,13 @@ class ShardWriter:
         Raises:
             ConfigError: The number of rows is unknown, or there is no output.
         """
-        if run.output_path is None or run.scratch is None:
+        if run.output_path is None:
             raise ConfigError("output.shards: set output_path too; the shards are written beside that file")
-        if run.stats.total is None:
+        if run.stats.total is None or run.parts is None:
             raise ConfigError("output.shards: ainfer_iter does not know the number of rows; use arun or ainfer")
-        shards = self._shards = _Shards(self._size, run.stats.total, run.output_path, run.scratch, run.statuses)
+        shards = self._shards = _Shards(self._size, run.stats.total, run.output_path, run.parts, run.statuses)
         await DISK.run(shards.warn_of_older)
-        async with clean_up_after(shards.write_ready), task_group() as tasks:
+        async with clean_up_after(shards.write_rest, run.parts.aclose), task_group() as tasks:
             tasks.start_soon(shards.write_as_they_complete)
             yield
             tasks.cancel_scope.cancel()
@@ -69,19 +80,20 @@ class ShardWriter:
 class _Shards:
     """The shards of a run whose number of rows is known."""
 
-    def __init__(self, size: int, rows: int, output: Path, scratch: ScratchFile, statuses: RowStatusTable) -> None:
+    def __init__(self, size: int, rows: int, output: Path, parts: OutputParts, statuses: RowStatusTable) -> None:
         self._size, self._rows, self._output = size, rows, output
-        self._scratch, self._statuses = scratch, statuses
+        self._parts, self._statuses = parts, statuses
         self._count = -(-rows // size)
         # How many rows of each shard have no outcome. Rows may be reported twice, so 0 may come too early.
         self._left = [self._open_rows(shard) for shard in range(self._count)]
-        self._ready = {shard for shard, left in enumerate(self._left) if not left}
-        self._written = set[int]()
+        self._complete = {shard for shard, left in enumerate(self._left) if not left}
+        self._waiting = set(self._complete)
+        self._input_error: Exception | None = None
         self._wake = anyio.Event()
 
     def warn_of_older(self) -> None:
         """Log which shards beside the output were written by an earlier run, so that nobody uses them. Blocks."""
-        older, others = _older_shards(self._output, self._count, self._ready)
+        older, others = _older_shards(self._output, self._count, self._complete)
         if older:
             log.warning(
                 "%s (%d file(s) in all) was written by an earlier run. This run replaces it when the rows of that "
@@ -95,30 +107,56 @@ class _Shards:
                 *_named(others),
             )
 
-    def row_done(self, row: int) -> None:
-        """Note that a row has its outcome."""
+    def row_done(self, row: int, *, is_new: bool) -> None:
+        """Note that a row has its outcome.
+
+        Args:
+            is_new: It was not saved by an earlier run.
+        """
         shard = row // self._size
         self._left[shard] -= 1
-        if self._left[shard] <= 0 and shard not in self._ready and not self._open_rows(shard):
-            self._ready.add(shard)
+        # A row of a complete shard gets a new answer if its saved one could not be used.
+        if (is_new or shard not in self._complete) and self._left[shard] <= 0 and not self._open_rows(shard):
+            self._complete.add(shard)
+            self._waiting.add(shard)
             self._wake.set()
 
     async def write_as_they_complete(self) -> None:
         """Write shards until cancelled."""
         while True:
-            await self.write_ready()
+            await self._write_waiting()
             await self._wake.wait()
             self._wake = anyio.Event()
 
-    async def write_ready(self) -> None:
-        """Write the shards that are complete and not written."""
-        for shard in sorted(self._ready - self._written):
-            rows, path = self._range(shard), shard_path(self._output, shard, self._count)
-            try:
-                await self._scratch.assemble(path, self._statuses.spans(rows.start, rows.stop))
-            except ScratchError as error:
-                log.warning("%s", error)
-            self._written.add(shard)
+    async def write_rest(self) -> None:
+        """Write the shards that are complete and not written, at the end of the run."""
+        await self._write_waiting(is_end=True)
+
+    async def _write_waiting(self, *, is_end: bool = False) -> None:
+        for shard in sorted(self._waiting):
+            if self._input_error is not None:
+                return
+            # A shard that was begun is written to its end. Otherwise, its rows of the input would be read again.
+            with anyio.CancelScope(shield=True):
+                await self._write(shard, is_end=is_end)
+            await checkpoint()
+
+    async def _write(self, shard: int, *, is_end: bool) -> None:
+        path = shard_path(self._output, shard, self._count)
+        self._waiting.discard(shard)
+        if self._open_rows(shard):
+            return  # A saved answer could not be used. The shard is written when the row has its outcome.
+        try:
+            is_written = await self._parts.write(path, self._range(shard), is_end=is_end)
+        except ScratchError as error:
+            log.warning("%s", error)
+            return
+        except (InputError, ConfigError) as error:
+            log.warning("%s cannot be written, nor any further shard: %s", path, error)
+            self._input_error = error
+            return
+        if not is_written:
+            self._waiting.add(shard)
 
     def _range(self, shard: int) -> range:
         return range(shard * self._size, min((shard + 1) * self._size, self._rows))
@@ -128,21 +166,20 @@ class _Shards:
         return len(rows) - self._statuses.done_count(rows.start, rows.stop)
 
 
-def _older_shards(output: Path, count: int, ready: set[int]) -> tuple[list[Path], list[Path]]:
+def _older_shards(output: Path, count: int, complete: set[int]) -> tuple[list[Path], list[Path]]:
     """The shards of earlier runs beside the output: those that this run will replace, and all others. Blocks.
 
     Args:
-        ready: The shards that this run replaces at once.
+        complete: The shards that this run replaces at once.
     """
-    name = re.compile(rf"{re.escape(output.stem)}-(\d{{5,}})-of-(\d{{5,}}){re.escape(output.suffix)}")
     older, others = list[Path](), list[Path]()
     try:
         for path in sorted(output.parent.iterdir()):
-            if (found := name.fullmatch(path.name)) is None or not path.is_file():
+            if (numbers := shard_numbers(output, path)) is None or not path.is_file():
                 continue
-            if int(found[2]) != count:
+            if numbers[1] != count:
                 others.append(path)
-            elif int(found[1]) not in ready:
+            elif numbers[0] not in complete:
                 older.append(path)
     except OSError:  # The folder cannot be listed. Then nothing can be said about it.
         return [], []

@@ -10,6 +10,7 @@ import pytest
 
 from asyncinfer import ConfigError, InferenceConfig, RunInterruptedError, Stop
 from asyncinfer.scratch.file import ScratchFile
+from asyncinfer.scratch.format import decode, encode
 from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
 
 
@@ -95,6 +96,29 @@ async def test_failed_row_is_left_out_until_it_is_answered(tmp_path: Path) -> No
     await engine.ainfer_partial(questions(4), settings(tmp_path, 2))
     assert shards_in(tmp_path)["out-00000-of-00002.jsonl"] == ["q0", "q1"]
     assert set(engine.asked) == {"question 1"}
+
+
+async def test_shard_has_the_new_answer_of_a_row_whose_saved_answer_cannot_be_used(tmp_path: Path) -> None:
+    def script(text: str, _: int) -> None:
+        if text == "question 3":
+            raise rejection()
+
+    await FakeEngine(script).ainfer_partial(questions(4), settings(tmp_path, 2))
+    scratch = tmp_path / "scratch" / "out.jsonl"
+    lines = list[bytes]()
+    for line in scratch.read_bytes().splitlines(keepends=True):
+        saved = decode(line, 0)
+        assert saved is not None
+        text = line[saved.offset : saved.offset + saved.length]
+        if b"question 0" in text:
+            text = questions(1)[0].to_json_bytes()  # Without an answer.
+        lines.append(encode(saved.key, saved.n, saved.checksum, text))
+    scratch.write_bytes(b"".join(lines))
+    engine = FakeEngine()
+    await engine.ainfer(questions(4), settings(tmp_path, 2))
+    assert set(engine.asked) == {"question 0", "question 3"}
+    joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("out-*")))
+    assert joined == (tmp_path / "out.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("method", ["arun", "ainfer_partial"])
