@@ -62,7 +62,7 @@ class InferenceConfig(Params):
     """The most rows to run, the first ones of the input; null: all."""
     retry_failures: bool = False
     """Run only the rows in `<output_path>.failures.jsonl`, which may be corrected there, and merge their answers into
-    the file at `output_path`. `input_path` is not read."""
+    the file at `output_path`. `input_path` is read only for the columns of an output of rows."""
 
     # Which rows need no request
     reuse_output: bool = False

@@ -11,10 +11,11 @@ from pydantic_core import from_json, to_jsonable_python
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
 from asyncinfer.data.fitted_values import fitting
-from asyncinfer.data.optional_columns import FINISH_REASON, TOKENS, OptionalColumns, usage_of
+from asyncinfer.data.optional_columns import FINISH_REASON, TOKENS, OptionalColumns
 from asyncinfer.data.schema_fields import fields_of
 from asyncinfer.data.time_scan import TimeScan
 from asyncinfer.errors import ConfigError
+from asyncinfer.types.answer import saved_usage
 from asyncinfer.types.conversation import Conversation
 
 _ANSWER = "answer"
@@ -74,7 +75,7 @@ class AnswerColumns:
 
     def free_name(self, name: str) -> str:
         """The name of a further column, with a prefix if it is taken."""
-        return self._optional.free_name(name)
+        return self._optional.column(name)
 
     def look_at(self, conversation: Conversation) -> None:
         """Find the columns that an answered conversation needs."""
@@ -90,6 +91,18 @@ class AnswerColumns:
         self._optional.need_all()
         self._times.use_text()
 
+    def need(self, names: Sequence[str], schema: Any | None) -> None:
+        """Have the columns of an older output that this output has only if an answer needs them.
+
+        Args:
+            names: The columns of the older output.
+            schema: Its Arrow schema; None if it has none. Times that do not fit its types are null.
+        """
+        self._has_answer = self._has_answer or _ANSWER in names
+        self._optional.need(names)
+        if schema is not None:
+            self._times.use_types_of(schema)
+
     @property
     def kinds(self) -> dict[str, ColumnType]:
         """The columns, with the types of their values. TEXT also stands for JSON of any type."""
@@ -103,11 +116,11 @@ class AnswerColumns:
 
     def values(self, conversation: Conversation) -> dict[str, Any]:
         """The values of an answered conversation. Columns that are null may be missing."""
-        answer, usage = conversation.messages[-1], usage_of(conversation)
+        answer, usage = conversation.messages[-1], saved_usage(conversation)
         values, is_whole = self._typed(self._times.fields, conversation) if self._fields else ({}, False)
         if not is_whole:
             values[_ANSWER] = answer.text if answer.content is not None else None
-        counts = {name: usage.get(name) for name in TOKENS}
+        counts = {name: getattr(usage, name, None) for name in TOKENS}
         reason = conversation.metadata.get(FINISH_REASON)
         return {**values, FINISH_REASON: reason, **counts, **self._optional.values(conversation)}
 

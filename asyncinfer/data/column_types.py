@@ -15,7 +15,8 @@ _INT64 = 1 << 63
 class Kind(StrEnum):
     """What the values of a column without an Arrow type are. The value is the name of the Arrow type.
 
-    TIME is a time in UTC, and LOCAL_TIME a time without an offset from it.
+    TIME is a time in UTC, and LOCAL_TIME a time without an offset from it. ANY_TIME is one of them, as long as it is
+    not known which; `TimeScan` finds out.
     """
 
     BOOLEAN = "bool_"
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     DATE = "date32"
     TIME = "timestamp[us, tz=UTC]"
     LOCAL_TIME = "timestamp[us]"
+    ANY_TIME = "timestamp"
 
 
 class ListType(NamedTuple):

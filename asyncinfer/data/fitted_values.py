@@ -58,8 +58,8 @@ def _fitted(kind: ColumnType, value: Any) -> Any:
             if not _DATE.fullmatch(_checked(value, str)):
                 raise ValueError
             return date.fromisoformat(value)
-        case Kind.TIME | Kind.LOCAL_TIME:
-            return _time(_checked(value, str))
+        case Kind.TIME | Kind.LOCAL_TIME | Kind.ANY_TIME:
+            return _time(kind, _checked(value, str))
         case _:
             return _checked(value, bool)
 
@@ -88,9 +88,11 @@ def _number(kind: Kind, value: Any) -> int | float:
     return whole
 
 
-def _time(text: str) -> datetime:
+def _time(kind: Kind, text: str) -> datetime:
     """A time in UTC, or a time without an offset."""
     if len(text) < _SHORTEST_TIME or _NANOSECONDS.search(text):
         raise ValueError
     time = datetime.fromisoformat(text.upper())
+    if kind is (Kind.TIME if time.tzinfo is None else Kind.LOCAL_TIME):
+        raise ValueError
     return time if time.tzinfo is None else time.astimezone(UTC)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType, kind_of
 
 _KINDS = {"integer": Kind.INTEGER, "number": Kind.NUMBER, "boolean": Kind.BOOLEAN}
-_FORMATS = {"date": Kind.DATE, "date-time": Kind.TIME}
+_FORMATS = {"date": Kind.DATE, "date-time": Kind.ANY_TIME}
 _DEFINITIONS = ("$defs", "definitions")
 # A larger type is not built: a schema that refers to itself describes values of any depth.
 _MOST_LEVELS, _MOST_PARTS = 32, 1000

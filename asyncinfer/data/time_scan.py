@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
 
 # A place in a value: the names of properties. The elements of a list have one place.
@@ -15,15 +16,36 @@ _Place = tuple[str, ...]
 class TimeScan:
     """Finds whether times have an offset from UTC. A column of Arrow cannot have both kinds of times.
 
+    Args:
+        fields: The types of the columns. Those of times are ANY_TIME.
+
     Attributes:
-        fields: The types of the columns, by the values so far. Times without an offset are `LOCAL_TIME`. If some have
-            an offset and others have none, they are `TEXT`.
+        fields: The types of the columns, by the values so far. Times without an offset are LOCAL_TIME. If some have
+            an offset and others have none, they are TEXT.
     """
 
     def __init__(self, fields: Mapping[str, ColumnType]) -> None:
-        self.fields = self._declared = fields
+        self._declared = fields
         self._found: dict[_Place, set[bool]] = {}
         self._names = [name for name, kind in fields.items() if _has_times(kind)]
+        self.fields = self._all_resolved()
+
+    def use_text(self) -> None:
+        """Have text for all times, because some values are not known yet."""
+        self.fields = {name: _as_text(kind) for name, kind in self._declared.items()}
+        self._names = []
+
+    def use_types_of(self, schema: Any) -> None:
+        """Have the types of an older file for all times in the columns that it has.
+
+        Args:
+            schema: The Arrow schema of the file.
+        """
+        older = [name for name in self._names if name in schema.names]
+        types = {name: _like(self._declared[name], schema.field(name).type) for name in older}
+        self._declared = {**self._declared, **types}
+        self._names = [name for name in self._names if name not in types]
+        self.fields = self._all_resolved()
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Look at the values of the columns, as `fitting` returns them."""
@@ -32,7 +54,10 @@ class TimeScan:
                 found = self._found.setdefault(place, set())
                 if has_offset not in found:
                     found.add(has_offset)
-                    self.fields = {name: self._resolved(kind, (name,)) for name, kind in self._declared.items()}
+                    self.fields = self._all_resolved()
+
+    def _all_resolved(self) -> dict[str, ColumnType]:
+        return {name: self._resolved(kind, (name,)) for name, kind in self._declared.items()}
 
     def _resolved(self, kind: ColumnType, place: _Place) -> ColumnType:
         match kind:
@@ -40,7 +65,7 @@ class TimeScan:
                 return ListType(self._resolved(kind.items, place))
             case StructType():
                 return StructType({name: self._resolved(part, (*place, name)) for name, part in kind.fields.items()})
-            case Kind.TIME:
+            case Kind.ANY_TIME:
                 found = self._found.get(place, {True})
                 return Kind.TEXT if len(found) > 1 else Kind.TIME if True in found else Kind.LOCAL_TIME
             case _:
@@ -54,7 +79,33 @@ def _has_times(kind: ColumnType) -> bool:
         case StructType():
             return any(map(_has_times, kind.fields.values()))
         case _:
-            return kind is Kind.TIME
+            return kind is Kind.ANY_TIME
+
+
+def _as_text(kind: ColumnType) -> ColumnType:
+    """The type with text for times."""
+    match kind:
+        case ListType():
+            return ListType(_as_text(kind.items))
+        case StructType():
+            return StructType({name: _as_text(part) for name, part in kind.fields.items()})
+        case _:
+            return Kind.TEXT if kind is Kind.ANY_TIME else kind
+
+
+def _like(kind: ColumnType, older: Any) -> ColumnType:
+    """The type with the kinds of times that an Arrow type has. They are text where the Arrow type is another one."""
+    types = pyarrow("pyarrow.types")
+    match kind:
+        case ListType() if types.is_list(older):
+            return ListType(_like(kind.items, older.value_type))
+        case StructType() if types.is_struct(older):
+            known = {field.name: field.type for field in older}
+            return StructType({name: _like(part, known.get(name)) for name, part in kind.fields.items()})
+        case Kind.ANY_TIME if older is not None and types.is_timestamp(older):
+            return Kind.LOCAL_TIME if older.tz is None else Kind.TIME
+        case _:
+            return _as_text(kind)
 
 
 def _times(kind: ColumnType, value: Any, place: _Place) -> Iterator[tuple[_Place, bool]]:
@@ -66,7 +117,7 @@ def _times(kind: ColumnType, value: Any, place: _Place) -> Iterator[tuple[_Place
         case StructType() if value is not None:
             for name, part in cast(dict[str, Any], value).items():
                 yield from _times(kind.fields[name], part, (*place, name))
-        case Kind.TIME if value is not None:
+        case Kind.ANY_TIME if value is not None:
             yield place, cast(datetime, value).tzinfo is not None
         case _:
             return

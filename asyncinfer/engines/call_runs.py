@@ -23,7 +23,8 @@ from asyncinfer.engines.call_input import (
 from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.engines.core import EngineCore
-from asyncinfer.engines.retry_failures import FailuresRetry
+from asyncinfer.engines.retry_failures import ColumnSource, FailuresRetry, check_retry
+from asyncinfer.errors import InputError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_cache import AnswerCache
 from asyncinfer.run.events import Observer
@@ -124,6 +125,23 @@ class CallRuns(EngineCore):
             cache=AnswerCache(*cache_file(config), access.restored) if config.cache else None,
             stop=call.stop or Stop(),
         )
+
+    async def _column_source(self, call: RunCall) -> ColumnSource | None:
+        """Where a retry of failed rows gets the columns of the output; None for an output of conversations.
+
+        Raises:
+            ConfigError: A setting is wrong.
+            InputError: The input cannot be used.
+        """
+        config = call.config or InferenceConfig()
+        check_retry(config, has_input=call.input is not None)
+        if not layout_of(config).has_rows:
+            return None
+        source = await source_of_call(replace(call, config=config.model_copy(update={"limit": None})))
+        if source is None:
+            raise InputError("input: there are no conversations in it")
+        access, row_keys = await self._setup_for(config, call.response_model)
+        return ColumnSource(source, kept_columns(call.input, config), answer_shape(access), row_keys)
 
     def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
         """Return what makes the executor of a run: one for single requests, or one for batch jobs.

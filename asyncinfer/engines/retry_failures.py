@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,21 +14,26 @@ from anyio import CancelScope
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_slices
-from asyncinfer.config import InferenceConfig
+from asyncinfer.config import InferenceConfig, OutputFormat
+from asyncinfer.data.answer_columns import AnswerShape
+from asyncinfer.data.layout import OutputLayout
 from asyncinfer.engines.call_input import absolute_path, layout_of
-from asyncinfer.errors import ConfigError
+from asyncinfer.errors import ConfigError, InputError
+from asyncinfer.run.retried_output import RetriedLines, RetriedOutput
+from asyncinfer.run.retried_row_output import InputColumns, RetriedJsonRows, RetriedTable
 from asyncinfer.run.retried_rows import RetriedRows
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.scratch_use import remove_finished
+from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.spending import Spending
 from asyncinfer.scratch.file import ScratchFile, joined_lines, scratch_path
-from asyncinfer.scratch.finished import FinishedOutput
 from asyncinfer.scratch.format import SavedLine, encode
 from asyncinfer.scratch.index import KEY_BYTES, KeyIndex
+from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.results import RunSummary
 
-_EVERY = 64  # rows
+log = logging.getLogger("asyncinfer")
 
 
 class FailuresRetry(NamedTuple):
@@ -67,9 +73,40 @@ class _SavedRows:
         self.lengths.append(line.length)
 
 
+class ColumnSource(NamedTuple):
+    """Where the columns of an output of rows come from.
+
+    Args:
+        source: The input of the run.
+        keep: The columns of the input that the output has; None: all.
+        shape: What the answers are; None if they are text.
+        row_keys: Make the keys of rows.
+    """
+
+    source: Source
+    keep: Sequence[str] | None
+    shape: AnswerShape | None
+    row_keys: RowKeys
+
+
+def check_retry(config: InferenceConfig, *, has_input: bool) -> None:
+    """Check that the settings name what a retry needs.
+
+    Raises:
+        ConfigError: There is no output, or an output of rows without an input.
+    """
+    if config.output_path is None:
+        raise ConfigError("retry_failures: set output_path, the output whose failed rows are tried again")
+    if layout_of(config).has_rows and config.input_path is None and not has_input:
+        raise ConfigError("retry_failures: set input_path too: the columns of the output come from there")
+
+
 @asynccontextmanager
-async def retry_of(config: InferenceConfig) -> AsyncGenerator[FailuresRetry]:
+async def retry_of(config: InferenceConfig, columns: ColumnSource | None) -> AsyncGenerator[FailuresRetry]:
     """Prepare the retry of the failed rows of a run. No other run can write its output during the block.
+
+    Args:
+        columns: Where the columns of an output of rows come from; None for conversations.
 
     Raises:
         ConfigError: There are no failed rows, or their answers could not be merged.
@@ -77,28 +114,38 @@ async def retry_of(config: InferenceConfig) -> AsyncGenerator[FailuresRetry]:
         ScratchError: Another run writes the output, or a file cannot be used.
     """
     output = absolute_path(config.output_path, "output_path")
-    if output is None:
-        raise ConfigError("retry_failures: set output_path, the output whose failed rows are tried again")
-    if not layout_of(config).is_plain:
-        raise ConfigError(
-            "retry_failures: answers can be merged into a JSONL file of conversations only. Run the same again without "
-            "retry_failures: the rows that are answered are not sent again"
-        )
+    assert output is not None, "check_retry comes first"
     written = {name: absolute_path(getattr(config, name), name) for name in ("progress_path", "report_path")}
     others = {name: path for name, path in written.items() if path is not None}
-    await DISK.run(check_paths, None, output, None, others)
+    input_path = columns.source.path if columns is not None else None
+    await DISK.run(check_paths, input_path, output, None, others)
     scratch = ScratchFile(scratch_path(output))
     await DISK.run(scratch.acquire)
-    async with clean_up_after(lambda: DISK.run(scratch.close)):
-        rows = RetriedRows(output)
+    async with (
+        clean_up_after(lambda: DISK.run(scratch.close)),
+        prepared(columns.source) if columns is not None else nullcontext(),
+    ):
+        rows = RetriedRows(output, _retried_output(output, layout_of(config), columns))
         await in_slices(rows.prepare())
         yield FailuresRetry(rows, scratch, await _saved_in(scratch), _for_retry(config, rows))
 
 
-async def retry_failures(config: InferenceConfig, run: Callable[[FailuresRetry], Awaitable[RunSummary]]) -> RunSummary:
+def _retried_output(path: Path, layout: OutputLayout, columns: ColumnSource | None) -> RetriedOutput:
+    if columns is None:
+        return RetriedLines(path, layout.compression)
+    is_json = layout.format is OutputFormat.JSONL
+    return (RetriedJsonRows if is_json else RetriedTable)(
+        path, layout, InputColumns(*columns, has_types=layout.has_schema)
+    )
+
+
+async def retry_failures(
+    config: InferenceConfig, columns: ColumnSource | None, run: Callable[[FailuresRetry], Awaitable[RunSummary]]
+) -> RunSummary:
     """Run the rows in the file of failed rows, and merge the answers.
 
     Args:
+        columns: Where the columns of an output of rows come from; None for conversations.
         run: Runs the failed rows.
 
     Returns:
@@ -109,7 +156,7 @@ async def retry_failures(config: InferenceConfig, run: Callable[[FailuresRetry],
         InputError: Failed rows do not say where their answers belong.
         ScratchError: Another run writes the output, or the answers cannot be merged.
     """
-    async with retry_of(config) as retry:
+    async with retry_of(config, columns) as retry:
         rows = retry.rows
         async with clean_up_after(lambda: _keep_spent(retry)):
             summary = await run(retry)
@@ -118,7 +165,7 @@ async def retry_failures(config: InferenceConfig, run: Callable[[FailuresRetry],
             await _save(retry.scratch, rows)
         await in_slices(rows.merge())
         if retry.saved is not None and not rows.left:
-            await _remove_merged(retry.scratch, rows.output, retry.saved)
+            await _remove_merged(retry.scratch, rows, retry.saved)
         await DISK.run(_remove_scratch, rows.answers)
     return replace(summary, failures_path=rows.failures if rows.left else None)
 
@@ -175,10 +222,14 @@ def _add_spent(path: Path, run: ScratchFile, lines: list[bytes]) -> Generator[No
         scratch.close()
 
 
-async def _remove_merged(scratch: ScratchFile, output: Path, saved: _SavedRows) -> None:
+async def _remove_merged(scratch: ScratchFile, rows: RetriedRows, saved: _SavedRows) -> None:
     """Remove the rows that are in the output from the scratch file. Others are of a later, interrupted run."""
     keys = bytearray()
-    await in_slices(_add_keys(output, keys))
+    try:
+        await in_slices(rows.add_keys(keys))
+    except InputError as error:
+        log.warning("%s still holds the rows of this run, which are no longer needed: %s", scratch.path, error)
+        return
     written, unclaimed = await DISK.run(_unclaimed, keys, saved.keys)
     await remove_finished(scratch, unclaimed, lambda key, n: written.find(key, 0) is None)
 
@@ -188,14 +239,6 @@ def _unclaimed(written: bytearray, saved: bytearray) -> tuple[KeyIndex, int]:
     index = KeyIndex(written)
     keys = (bytes(saved[at : at + KEY_BYTES]) for at in range(0, len(saved), KEY_BYTES))
     return index, sum(index.find(key, 0) is None for key in keys)
-
-
-def _add_keys(output: Path, keys: bytearray) -> Generator[None]:
-    with closing(FinishedOutput(output)) as finished:
-        for count, line in enumerate(finished.lines()):
-            keys += line.key
-            if count % _EVERY == 0:
-                yield
 
 
 def _remove_scratch(answers: Path) -> None:

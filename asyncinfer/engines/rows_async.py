@@ -170,7 +170,10 @@ class AsyncRowMethods(CallRuns):
         call = RunCall(config=inference_config, input=input, stop=stop, observers=observers, relax_gc=relax_gc)
         async with shown_progress(progress, on_progress) as report:
             if inference_config.retry_failures:
-                return await retry_failures(inference_config, lambda retry: self._run_files(call.of(retry), report))
+                columns = await self._column_source(call)
+                return await retry_failures(
+                    inference_config, columns, lambda retry: self._run_files(call.of(retry), report)
+                )
             if (inference_config.input_path is None and input is None) or inference_config.output_path is None:
                 raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
             return await self._run_files(call, report)
@@ -215,7 +218,7 @@ class AsyncRowMethods(CallRuns):
         async with shown_progress(progress, on_progress) as report:
             if inference_config is None or not inference_config.retry_failures:
                 return await self._estimate(call, rows, report)
-            async with retry_of(inference_config) as retry:
+            async with retry_of(inference_config, await self._column_source(call)) as retry:
                 return await self._estimate(call.of(retry), rows, report)
 
     def ainfer_iter(

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from asyncinfer.dialects.fields import as_object, object_at
 from asyncinfer.errors import ConfigError
+from asyncinfer.run.failures import ROW_CHECKSUM
 from asyncinfer.run.input import InvalidRows
 from asyncinfer.scratch.finished import ROW_KEY
 from asyncinfer.scratch.indexed_lines import IndexedLines
@@ -33,12 +34,14 @@ class Place(NamedTuple):
         position: How many rows before it are in the output.
         output_rows: How many rows the output has.
         identity: The key of the row, and how many rows before it have the same key; None if it has none.
+        checksum: The checksum of the row of the input; None if the output does not have its columns.
     """
 
     row: int
     position: int
     output_rows: int
     identity: tuple[bytes, int] | None = None
+    checksum: int | None = None
 
 
 class FailedPlaces:
@@ -52,6 +55,7 @@ class FailedPlaces:
         self._path = path
         self._rows, self._positions = array("Q"), array("Q")
         self._identities: list[tuple[bytes, int] | None] = []
+        self._checksums: list[int | None] = []
         self.output_rows = 0
 
     def __len__(self) -> int:
@@ -59,7 +63,8 @@ class FailedPlaces:
 
     def __getitem__(self, number: int) -> Place:
         """The place of the row in this line."""
-        return Place(self._rows[number], self._positions[number], self.output_rows, self._identities[number])
+        place = self._rows[number], self._positions[number], self.output_rows
+        return Place(*place, self._identities[number], self._checksums[number])
 
     def in_order(self) -> list[int]:
         """The numbers of the lines, in the order of the input."""
@@ -100,6 +105,7 @@ class FailedPlaces:
         self._rows.append(place.row)
         self._positions.append(place.position)
         self._identities.append(place.identity)
+        self._checksums.append(place.checksum)
 
     def _interrupted(self) -> ConfigError:
         return ConfigError(
@@ -124,7 +130,7 @@ def _place_in(failure: Mapping[str, Any] | str) -> Place | str:
     row, position, output_rows = (_count(failure.get(name)) for name in ("row", "output_position", "output_rows"))
     if row is None or position is None or output_rows is None or position > output_rows:
         return _LOST
-    return Place(row, position, output_rows, parse_row_key(failure.get(ROW_KEY)))
+    return Place(row, position, output_rows, parse_row_key(failure.get(ROW_KEY)), _count(failure.get(ROW_CHECKSUM)))
 
 
 def _count(value: object) -> int | None:

@@ -26,6 +26,8 @@ from asyncinfer.types.results import CommonFailure, FailureDetail
 log = logging.getLogger("asyncinfer")
 
 _SUFFIX = ".failures.jsonl"
+# The field of a failure with the checksum of its row of the input.
+ROW_CHECKSUM = "row_checksum"
 _SAMPLES = 20
 # How many different reasons are counted.
 _MOST_REASONS = 1000
@@ -101,6 +103,7 @@ class FailedRows:
         output_path: The output of the run; None for a run that writes no files.
         checksums: The checksum of each row, from the first reading.
         row_key: Returns the identity of a row, as `row_key_text` writes it; None for a row that has none.
+        has_rows: Whether the output has the columns of the input.
     """
 
     def __init__(
@@ -109,9 +112,11 @@ class FailedRows:
         source: Source,
         checksums: array[int],
         row_key: Callable[[int], str | None] = lambda row: None,
+        *,
+        has_rows: bool = False,
     ) -> None:
         self._path = failures_path(output_path) if output_path is not None else None
-        self._source, self._checksums, self._row_key = source, checksums, row_key
+        self._source, self._checksums, self._row_key, self._has_rows = source, checksums, row_key, has_rows
 
     async def write(self, failures: Failures, written: RowStatusTable | None = None) -> Path | None:
         """Replace the file, or remove it if no row failed. Returns its path if it was written.
@@ -147,7 +152,8 @@ class FailedRows:
                 check_unchanged(self._source.name, row, item, self._checksums)
                 if (failure := failures.of(row)) is not None:
                     if written is not None:
-                        place = place_fields(before, written.fresh_count, self._row_key(row))
+                        checksum = item.checksum if self._has_rows else None
+                        place = place_fields(before, written.fresh_count, self._row_key(row), checksum)
                     file.write(_line(item, row, failure, place))
                     left -= 1
                 elif written is not None:
@@ -175,16 +181,23 @@ async def remove_failed_rows(output_path: Path | None) -> None:
         log.warning("%s: the failed rows of an earlier run cannot be removed: %s", path, os_error_text(error))
 
 
-def place_fields(position: int, output_rows: int, row_key: str | None) -> Mapping[str, int | str]:
+def place_fields(
+    position: int, output_rows: int, row_key: str | None, checksum: int | None = None
+) -> Mapping[str, int | str]:
     """The fields of a failure that say where the answer to its row belongs.
 
     Args:
         position: How many earlier rows are in the output.
         output_rows: How many rows are in the output.
         row_key: The identity of the row, if it has one.
+        checksum: The checksum of the row of the input, if the output has its columns.
     """
-    fields = {"output_position": position, "output_rows": output_rows}
-    return {**fields, ROW_KEY: row_key} if row_key is not None else fields
+    fields: dict[str, int | str] = {"output_position": position, "output_rows": output_rows}
+    if row_key is not None:
+        fields[ROW_KEY] = row_key
+    if checksum is not None:
+        fields[ROW_CHECKSUM] = checksum
+    return fields
 
 
 def _line(item: InputItem, row: int, failure: FailureDetail, place: Mapping[str, int | str]) -> bytes:

@@ -11,12 +11,13 @@ from array import array
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.errors import ConfigError, InputError, ScratchError
 from asyncinfer.run.failed_places import FailedPlaces, Place
 from asyncinfer.run.failures import failed_line, failures_path, place_fields
+from asyncinfer.run.retried_output import RetriedOutput
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
 from asyncinfer.scratch.finished import ROW_KEY
@@ -33,20 +34,25 @@ _EVERY = 64  # rows
 class RetriedRows:
     """The files of one retry of the failed rows of `output`. All methods block.
 
+    Args:
+        retried: Merges answers into the output.
+
     Attributes:
         failures: The failed rows, which are the input of the retry.
         answers: The output of the retry.
         left: How many rows of the input have no answer after the merge.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, retried: RetriedOutput) -> None:
         self.output, self.failures = output, failures_path(output)
+        self._retried = retried
         self.answers = output.with_name(f"{output.name}.retry.jsonl")
         self._new_output = output.with_name(f"{output.name}.retry.merged")
         self._new_failures = output.with_name(f"{output.name}.retry.failed")
         self._places = FailedPlaces(self.failures)
         # For each row that was tried: the place of its answer, or -1 - the place of its failure.
         self._outcomes = array("q")
+        self._new_keys = bytearray()
         self.left = 0
 
     def prepare(self) -> Generator[None]:
@@ -64,7 +70,8 @@ class RetriedRows:
             if not self.failures.exists():
                 raise ConfigError(f"retry_failures: there is no file {self.failures} with failed rows")
             yield from self._places.read()
-            yield from self._check_output()
+            yield from self._check_count()
+            yield from self._retried.prepare(self._places)
         except OSError as error:
             raise ScratchError(f"{self.failures}: the failed rows cannot be tried: {os_error_text(error)}") from error
 
@@ -72,12 +79,8 @@ class RetriedRows:
         """The row of the run that the failed row with this number is."""
         return self._places[number].row
 
-    def _check_output(self) -> Generator[None]:
-        count = 0
-        with ExitStack() as stack:
-            for count, _ in enumerate(_lines(stack, self.output), 1):
-                if count % _EVERY == 0:
-                    yield
+    def _check_count(self) -> Generator[None]:
+        count = yield from self._retried.row_count()
         if len(self._places) and count != self._places.output_rows:
             raise ConfigError(
                 f"retry_failures: {self.output} has {count} rows, but the run that wrote {self.failures.name} had "
@@ -119,7 +122,18 @@ class RetriedRows:
                     continue
                 answered = _renumbered(next(answers), self._places[number])
                 if (identity := parse_row_key(answered.metadata.get(ROW_KEY))) is not None:
+                    self._new_keys += identity[0]
                     yield *identity, answered.to_json_bytes()
+
+    def add_keys(self, keys: bytearray) -> Generator[None]:
+        """After `merge`, add the keys of the rows in the output. Yields every 64 rows.
+
+        Raises:
+            InputError: A file cannot be read.
+        """
+        answered = sum(outcome >= 0 for outcome in self._outcomes)
+        keys += yield from self._retried.keys(self._places.output_rows + answered)
+        keys += self._new_keys
 
     def merge(self) -> Generator[None]:
         """Put each answer at the place of its row, and keep the rows that have none. Yields at least every 64 rows.
@@ -141,18 +155,13 @@ class RetriedRows:
             lines = yield from _indexed(stack, self.failures)
             answers = yield from _indexed(stack, self.answers)
             failed_again = yield from _indexed(stack, failures_path(self.answers))
-            old = _lines(stack, self.output)
             # The output is complete before the failures, which show that both are complete.
+            yield from self._retried.merge(self._new_output, lambda: self._answered(answers))
             failures = stack.enter_context(replacing(self._new_failures))
-            output = stack.enter_context(replacing(self._new_output))
-            copied = merged = 0
+            merged = 0
             for count, number in enumerate(self._places.in_order()):
-                place = self._places[number]
-                yield from _copy(itertools.islice(old, place.position - copied), output)
-                copied = place.position
-                outcome = self._outcomes[number] if number < len(self._outcomes) else None
+                place, outcome = self._places[number], self._outcome(number)
                 if outcome is not None and outcome >= 0:
-                    output.write(_renumbered(answers[outcome], place).to_json_bytes() + b"\n")
                     merged += 1
                 else:
                     moved = place._replace(
@@ -161,7 +170,17 @@ class RetriedRows:
                     failures.write(_at_place(lines[number] if outcome is None else failed_again[-1 - outcome], moved))
                 if count % _EVERY == 0:
                     yield
-            yield from _copy(old, output)
+
+    def _answered(self, answers: IndexedLines | tuple[()]) -> Generator[tuple[Place, Conversation]]:
+        """The answers in the order of the input."""
+        for number in self._places.in_order():
+            if (outcome := self._outcome(number)) is not None and outcome >= 0:
+                place = self._places[number]
+                yield place, _renumbered(answers[outcome], place)
+
+    def _outcome(self, number: int) -> int | None:
+        """The outcome of the row in this line; None if the row was not tried."""
+        return self._outcomes[number] if number < len(self._outcomes) else None
 
     def _commit(self) -> None:
         """Replace the output and the failed rows, and remove the files of the retry."""
@@ -196,18 +215,11 @@ def _indexed(stack: ExitStack, path: Path) -> Generator[None, None, IndexedLines
     return lines
 
 
-def _copy(lines: Iterator[bytes], file: BinaryIO) -> Generator[None]:
-    for count, line in enumerate(lines):
-        file.write(line)
-        if count % _EVERY == 0:
-            yield
-
-
 def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
     row_key = row_key_text(*place.identity) if place.identity is not None else None
-    fields = place_fields(place.position, place.output_rows, row_key)
+    fields = place_fields(place.position, place.output_rows, row_key, place.checksum)
     return failed_line(conversation, {**object_at(conversation.metadata, FAILURE), "row": place.row, **fields})
 
 

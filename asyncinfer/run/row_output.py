@@ -72,15 +72,7 @@ class RowOutput:
             InputError: There is no column of this name.
             ConfigError: The answer has a column of the same name.
         """
-        names, scan = source.column_names(), ColumnScan()
-        if names is None:
-            for count, item in enumerate(source.items()):
-                scan.add(item.values())
-                if count % _EVERY == 0:
-                    yield
-            names = scan.names
-        self._columns = Columns(self._kept(names, source.name), source.arrow_schema(), scan.kinds)
-        self._answers.avoid(self._columns.names)
+        self._columns = yield from columns_of(source, self._keep, self._answers)
 
     def write(
         self, source: Source, checksums: array[int], scratch: ScratchFile, statuses: RowStatusTable
@@ -141,16 +133,35 @@ class RowOutput:
                 if count % _EVERY == 0:
                     yield
 
-    def _kept(self, names: Sequence[str], source: str) -> Sequence[str]:
-        kept = names if self._keep is None else self._keep
-        if missing := [name for name in kept if name not in names]:
-            raise InputError(f"{source}: input.keep: {no_column(missing[0], names)}")
-        if taken := [name for name in kept if name in self._answers.reserved]:
-            raise ConfigError(
-                f"{source}: the column {taken[0]!r} has the name of a column of the answer; rename it, or name the "
-                "columns of the output in input.keep"
-            )
-        return kept
+
+def columns_of(source: Source, keep: Sequence[str] | None, answers: AnswerColumns) -> Generator[None, None, Columns]:
+    """Find the columns of the input that an output has. Blocks; yields every 64 rows.
+
+    Args:
+        keep: Their names; None: all.
+        answers: Gives its optional columns other names.
+
+    Raises:
+        InputError: There is no column of this name.
+        ConfigError: The answer has a column of the same name.
+    """
+    names, scan = source.column_names(), ColumnScan()
+    if names is None:
+        for count, item in enumerate(source.items()):
+            scan.add(item.values())
+            if count % _EVERY == 0:
+                yield
+        names = scan.names
+    kept = names if keep is None else keep
+    if missing := [name for name in kept if name not in names]:
+        raise InputError(f"{source.name}: input.keep: {no_column(missing[0], names)}")
+    if taken := [name for name in kept if name in answers.reserved]:
+        raise ConfigError(
+            f"{source.name}: the column {taken[0]!r} has the name of a column of the answer; rename it, or name the "
+            "columns of the output in input.keep"
+        )
+    answers.avoid(kept)
+    return Columns(kept, source.arrow_schema(), scan.kinds)
 
 
 def consequence(scratch: ScratchFile, what: str) -> str:

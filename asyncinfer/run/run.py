@@ -87,7 +87,7 @@ class Run(RunBase):
             duplicates = self.new_duplicates(lambda key: rows.index.find(key, 0), statuses, saved_answers)
         flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
-        failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key)
+        failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key, has_rows=self.layout.has_rows)
         parts = None
         if active.scratch is not None and self.output_path is not None:
             parts = OutputParts(output, active.scratch, statuses, rows.checksums)

@@ -28,6 +28,12 @@ class AnsweredLine(NamedTuple):
     length: int
 
 
+def row_keys_in(line: bytes) -> Iterator[tuple[bytes, int]]:
+    """The row keys in the JSON of a conversation, each as the key and the occurrence of a row."""
+    for found in _ROW_KEY.finditer(line):
+        yield unhexlify(found[1]), int(found[2] or 0)
+
+
 class FinishedOutput:
     """An output file, open for reading. It stays readable after the file at its path is replaced. Blocks.
 
@@ -44,8 +50,8 @@ class FinishedOutput:
         offset = 0
         self._file.seek(0)
         for line in bounded_lines(self._file):
-            for found in _ROW_KEY.finditer(line):
-                yield AnsweredLine(unhexlify(found[1]), int(found[2] or 0), offset, len(line))
+            for key, n in row_keys_in(line):
+                yield AnsweredLine(key, n, offset, len(line))
             offset += len(line)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 from tests.cli.conftest import Job
 from tests.fakes import read_jsonl
 
@@ -30,3 +32,15 @@ def test_without_an_output_path_the_message_names_the_setting(job: Job) -> None:
     assert done.code == 2
     assert "retry_failures: set output_path" in done.err
     assert job.requests() == []
+
+
+def test_failed_row_of_an_output_of_rows_is_retried_and_merged(job: Job) -> None:
+    table = job.folder / "out.csv"
+    job.configure(fails="question 3")
+    assert job.run("--output_path", str(table)).code == 1
+    job.configure()
+    done = job.run("--output_path", str(table), "--retry-failures")
+    assert done.code == 0, done.err
+    assert len(job.requests()) == 11
+    ids = [row["conversation_id"] for row in csv.DictReader(table.read_text().splitlines())]
+    assert ids == [f"q{i}" for i in range(10)]

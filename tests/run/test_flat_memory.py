@@ -17,7 +17,7 @@ from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.types.answer import Completion
 from tests.data.tables import opened
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, rejection
 
 ROWS = 8_000
 MIB = 1 << 20
@@ -90,3 +90,23 @@ async def test_a_run_from_parquet_to_parquet_needs_little_memory(
     finally:
         tracemalloc.stop()
     assert peak < (16 if shards is None else 24) * MIB
+
+
+async def test_a_retry_of_failed_rows_of_parquet_needs_little_memory(table: Path, tmp_path: Path) -> None:
+    def reject(text: str, _: int) -> None:
+        if int(text) % 4 == 0:
+            raise rejection()
+
+    config = InferenceConfig(
+        input=InputParams(path=table, prompt="{{ text }}", keep=["id"]), output_path=tmp_path / "out.parquet"
+    )
+    await ForgetfulEngine(reject).arun(config)
+    retry = config.model_copy(update={"retry_failures": True})
+    tracemalloc.start()
+    try:
+        await ForgetfulEngine().arun(retry)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pq.read_metadata(tmp_path / "out.parquet").num_rows == ROWS
+    assert peak < 24 * MIB

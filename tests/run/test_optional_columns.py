@@ -64,12 +64,12 @@ EXPECTED = {
     "logprobs": LOGPROBS,
     "cost": 0.25,
     "cached_tokens": 2,
-    "web_searches": 1,
     "metadata": {
         "response_id": "r-1",
         "provider_fields": {"citations": ["https://example.com"]},
         "from_cache": True,
         "validation_retries": 2,
+        "usage": {"web_searches": 1},
         "message_fields": MESSAGE_FIELDS,
     },
 }
@@ -116,7 +116,7 @@ async def test_everything_that_came_with_an_answer_is_in_parquet_with_types(tmp_
     plain, much = found.to_pylist()
     assert {name: as_written(much[name]) for name in EXPECTED} == EXPECTED
     assert {plain[name] for name in EXPECTED} == {None}
-    types = {"cost": "double", "cached_tokens": "int64", "web_searches": "int64"}
+    types = {"cost": "double", "cached_tokens": "int64"}
     assert {name: str(found.schema.field(name).type) for name in EXPECTED} == {
         name: types.get(name, "string") for name in EXPECTED
     }

@@ -665,16 +665,6 @@ async def test_answer_whose_serializer_raises_is_kept_whole(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl.gz"])
-async def test_retries_need_a_file_of_conversations(tmp_path: Path, name: str) -> None:
-    path = await saved(tmp_path, "in.csv")
-    config = InferenceConfig(input=InputParams(path=path, prompt="{{ text }}"), output_path=tmp_path / name)
-    engine = FakeEngine()
-    with pytest.raises(ConfigError, match="JSONL file of conversations"):
-        await engine.arun(config.model_copy(update={"retry_failures": True}))
-    assert not engine.asked
-
-
 async def test_limit_takes_the_first_rows_of_a_table(tmp_path: Path) -> None:
     config = job(await saved(tmp_path, "in.parquet"), tmp_path / "out.csv").model_copy(update={"limit": 3})
     await FakeEngine().arun(config)

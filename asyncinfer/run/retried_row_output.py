@@ -1,0 +1,243 @@
+"""The output of a run into which the answers to rows that had failed are merged: rows with columns.
+
+The columns of these rows come from the input, which is read again for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from asyncinfer.config import InputFormat
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
+from asyncinfer.data.arrow_table import ParquetTable
+from asyncinfer.data.column_types import Columns
+from asyncinfer.data.csv_table import CsvTable
+from asyncinfer.data.json_values import json_text
+from asyncinfer.data.layout import InputLayout, OutputLayout
+from asyncinfer.data.row_count import count_rows
+from asyncinfer.data.row_writer import row_writer
+from asyncinfer.data.stored_file import StoredFile
+from asyncinfer.errors import ConfigError, InputError
+from asyncinfer.run.failed_places import FailedPlaces, Place
+from asyncinfer.run.failures import ROW_CHECKSUM
+from asyncinfer.run.input import ValidatedInput
+from asyncinfer.run.items import InputItem
+from asyncinfer.run.retried_output import Answers, RetriedLines, in_places
+from asyncinfer.run.row_output import columns_of
+from asyncinfer.run.sources import FirstRows, Source
+from asyncinfer.scratch.atomic import replacing
+from asyncinfer.scratch.keys import RowKeys
+from asyncinfer.types.names import listed_names
+
+_EVERY = 64  # rows
+_WAY_OUT = (
+    "Run the same again without retry_failures: that also tries the failed rows again, and sends no row whose answer "
+    "is saved"
+)
+
+
+class InputColumns:
+    """The rows of the input that had failed, and the columns of the output that come from there.
+
+    Args:
+        keep: The names of the columns; None: all.
+        shape: What the answers are; None if they are text.
+        row_keys: Make the keys of rows.
+        has_types: Whether the output has a type for each column.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        keep: Sequence[str] | None,
+        shape: AnswerShape | None,
+        row_keys: RowKeys,
+        *,
+        has_types: bool,
+    ) -> None:
+        self._source, self._keep, self._shape, self._row_keys = source, keep, shape, row_keys
+        self._has_types = has_types
+        self.columns = Columns((), None, {})
+
+    def prepare(self, places: FailedPlaces) -> Generator[None]:
+        """Find the columns, and check that the rows of the input are those that failed. Yields every 64 rows.
+
+        Raises:
+            ConfigError: They are not, or the answer has a column of the same name.
+            InputError: The input cannot be read.
+        """
+        self.columns = yield from columns_of(self._source, self._keep, self.new_answers())
+        order = places.in_order()
+        with closing(self._source.items()) as items:
+            position = 0
+            for place in map(places.__getitem__, order):
+                if place.checksum is None:
+                    raise InputError(
+                        f'retry_failures: row {place.row}: metadata["failure"] must have {ROW_CHECKSUM}, as the run '
+                        f"has written it. {_WAY_OUT}"
+                    )
+                while position < place.row and next(items, None) is not None:
+                    position += 1
+                    if position % _EVERY == 0:
+                        yield
+                self._check(next(items, None), place)
+                position += 1
+
+    def new_answers(self) -> AnswerColumns:
+        """The columns of the answers, before any answer was looked at."""
+        answers = AnswerColumns(self._shape, has_types=self._has_types)
+        answers.avoid(self.columns.names)
+        return answers
+
+    def values(self, answers: Answers, columns: AnswerColumns) -> Generator[tuple[int, Mapping[str, Any]]]:
+        """The rows of the answers, each with the number of older rows before it."""
+        with closing(answers()) as found, closing(self._source.items()) as items:
+            position = 0
+            for place, conversation in found:
+                item = self._check(next(islice(items, place.row - position, None), None), place)
+                position = place.row + 1
+                values = item.values()
+                kept = {name: values[name] for name in self.columns.names if name in values}
+                yield place.position, kept | columns.values(conversation)
+
+    def keys(self, rows: int) -> Generator[None, None, bytearray]:
+        """The keys of the first rows."""
+        validated = ValidatedInput(FirstRows(self._source, rows), self._row_keys, tolerates_unreadable_files=True)
+        yield from validated.validate_input()
+        return validated.keys
+
+    def _check(self, item: InputItem | None, place: Place) -> InputItem:
+        """Return the row of the input at this place. Raises a ConfigError if it is not the one that failed."""
+        if item is None or item.checksum != place.checksum:
+            raise ConfigError(
+                f"retry_failures: row {place.row} of {self._source.name} is not the row that failed: the input, or the "
+                f"settings of its columns, have changed since. {_WAY_OUT}"
+            )
+        return item
+
+
+class RetriedJsonRows(RetriedLines):
+    """A JSONL file of rows, which may be compressed."""
+
+    def __init__(self, path: Path, layout: OutputLayout, input_columns: InputColumns) -> None:
+        super().__init__(path, layout.compression)
+        self._input = input_columns
+
+    def prepare(self, places: FailedPlaces) -> Generator[None]:
+        yield from self._input.prepare(places)
+
+    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+        self._columns = self._input.new_answers()
+        yield from _looking_at(answers, self._columns)
+        yield from super().merge(target, answers)
+
+    def keys(self, rows: int) -> Generator[None, None, bytearray]:
+        return (yield from self._input.keys(rows))
+
+    def _texts(self, answers: Answers) -> Generator[tuple[int, bytes]]:
+        with closing(self._input.values(answers, self._columns)) as rows:
+            for position, values in rows:
+                yield position, json_text(values) + b"\n"
+
+
+class RetriedTable:
+    """A CSV or Parquet file."""
+
+    def __init__(self, path: Path, layout: OutputLayout, input_columns: InputColumns) -> None:
+        self._path, self._layout, self._input = path, layout, input_columns
+
+    def prepare(self, places: FailedPlaces) -> Generator[None]:
+        yield from self._input.prepare(places)
+        with self._opened() as table:
+            if table is not None:
+                self._check_columns(table.column_names() or (), table.arrow_schema())
+
+    def row_count(self) -> Generator[None, None, int]:
+        return (yield from count_rows(self._path, self._layout)) if self._path.exists() else 0
+
+    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+        columns, input_columns = self._input.new_answers(), self._input.columns
+        with ExitStack() as stack:
+            table = stack.enter_context(self._opened())
+            schema = table.arrow_schema() if table is not None else None
+            columns.need((table.column_names() if table is not None else None) or (), schema)
+            yield from _looking_at(answers, columns)
+            names, fields = [*input_columns.names, *columns.kinds], list[Any]()
+            if self._layout.has_schema:
+                fields = [*input_columns.arrow_fields(), *columns.arrow_fields()]
+                fields = [_as_before(field, schema) for field in fields]
+            old = stack.enter_context(closing(_rows(table)))
+            new = stack.enter_context(closing(self._input.values(answers, columns)))
+            file = stack.enter_context(replacing(target))
+            writer = stack.enter_context(row_writer(file, self._layout, names, fields))
+            for count, values in enumerate(in_places(old, new)):
+                writer.write(values)
+                if count % _EVERY == 0:
+                    yield
+
+    def keys(self, rows: int) -> Generator[None, None, bytearray]:
+        return (yield from self._input.keys(rows))
+
+    def _check_columns(self, found: Sequence[str], schema: Any | None) -> None:
+        """Raise a ConfigError if the file has other columns than the run writes."""
+        answers, names = self._input.new_answers(), self._input.columns.names
+        needed = {*names, *answers.kinds}
+        answers.need(found, schema)
+        fields = answers.arrow_fields() if schema is not None else []
+        if changed := [field for field in fields if field.type != _as_before(field, schema).type]:
+            field = changed[0]
+            raise ConfigError(
+                f"retry_failures: the column {field.name!r} of {self._path} has the type "
+                f"{_as_before(field, schema).type}, but with the present settings its type is {field.type}. {_WAY_OUT}"
+            )
+        answers.need_all()
+        if not needed <= set(found) <= {*names, *answers.kinds}:
+            raise ConfigError(
+                f"retry_failures: {self._path} has the columns {listed_names(found)}, but with the present input and "
+                f"settings an output has {listed_names([*names, *self._input.new_answers().kinds])}. {_WAY_OUT}"
+            )
+
+    @contextmanager
+    def _opened(self) -> Generator[ParquetTable | CsvTable | None]:
+        """The older output as a table; None if there is no file."""
+        if not self._path.exists():
+            yield None
+            return
+        layout = self._layout
+        file = StoredFile(
+            str(self._path), InputLayout(InputFormat(layout.format.value), layout.compression, layout.delimiter)
+        )
+        is_parquet = layout.has_schema
+        table = ParquetTable(file) if is_parquet else CsvTable(file, layout.compression, layout.delimiter, is_sure=True)
+        for _ in table.prepare():
+            pass
+        with closing(table):
+            yield table
+
+
+def _rows(table: ParquetTable | CsvTable | None) -> Generator[Mapping[str, Any]]:
+    if table is None:
+        return
+    with closing(table.rows()) as rows:
+        for number, row in enumerate(rows):
+            if isinstance(row.values, InputError):
+                raise InputError(f"{table.name}: row {number}: {row.values}")
+            yield row.values
+
+
+def _looking_at(answers: Answers, columns: AnswerColumns) -> Generator[None]:
+    """Learn which columns the answers need. Yields every 64 rows."""
+    with closing(answers()) as found:
+        for count, (_, conversation) in enumerate(found):
+            columns.look_at(conversation)
+            if count % _EVERY == 0:
+                yield
+
+
+def _as_before(field: Any, schema: Any | None) -> Any:
+    """The field of a column as the older output has it, if it does."""
+    return schema.field(field.name) if schema is not None and field.name in schema.names else field
