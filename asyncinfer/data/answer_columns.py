@@ -81,7 +81,7 @@ class AnswerColumns:
         """Find the columns that an answered conversation needs."""
         self._optional.add(conversation)
         if self._fields:
-            values, is_whole = self._typed(self._fields, conversation)
+            values, is_whole = self._typed(self._times.declared, conversation)
             self._times.add(values)
             self._has_answer = self._has_answer or not is_whole
 

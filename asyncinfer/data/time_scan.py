@@ -20,19 +20,20 @@ class TimeScan:
         fields: The types of the columns. Those of times are ANY_TIME.
 
     Attributes:
+        declared: The types of the columns, with ANY_TIME for times whose kind depends on the values.
         fields: The types of the columns, by the values so far. Times without an offset are LOCAL_TIME. If some have
             an offset and others have none, they are TEXT.
     """
 
     def __init__(self, fields: Mapping[str, ColumnType]) -> None:
-        self._declared = fields
+        self.declared = fields
         self._found: dict[_Place, set[bool]] = {}
         self._names = [name for name, kind in fields.items() if _has_times(kind)]
         self.fields = self._all_resolved()
 
     def use_text(self) -> None:
         """Have text for all times, because some values are not known yet."""
-        self.fields = {name: _as_text(kind) for name, kind in self._declared.items()}
+        self.fields = self.declared = {name: _as_text(kind) for name, kind in self.declared.items()}
         self._names = []
 
     def use_types_of(self, schema: Any) -> None:
@@ -42,22 +43,22 @@ class TimeScan:
             schema: The Arrow schema of the file.
         """
         older = [name for name in self._names if name in schema.names]
-        types = {name: _like(self._declared[name], schema.field(name).type) for name in older}
-        self._declared = {**self._declared, **types}
+        types = {name: _like(self.declared[name], schema.field(name).type) for name in older}
+        self.declared = {**self.declared, **types}
         self._names = [name for name in self._names if name not in types]
         self.fields = self._all_resolved()
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Look at the values of the columns, as `fitting` returns them."""
         for name in self._names:
-            for place, has_offset in _times(self._declared[name], values.get(name), (name,)):
+            for place, has_offset in _times(self.declared[name], values.get(name), (name,)):
                 found = self._found.setdefault(place, set())
                 if has_offset not in found:
                     found.add(has_offset)
                     self.fields = self._all_resolved()
 
     def _all_resolved(self) -> dict[str, ColumnType]:
-        return {name: self._resolved(kind, (name,)) for name, kind in self._declared.items()}
+        return {name: self._resolved(kind, (name,)) for name, kind in self.declared.items()}
 
     def _resolved(self, kind: ColumnType, place: _Place) -> ColumnType:
         match kind:

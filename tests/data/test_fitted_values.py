@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
@@ -50,7 +51,9 @@ POINT = StructType({"x": Kind.INTEGER, "note": Kind.TEXT})
         (Kind.TIME, "2026-01-02T12:00:00Z", NOON),
         (Kind.TIME, "2026-01-02t14:00+02:00", NOON),
         (Kind.TIME, "2026-01-02 12:00:00.000000000z", NOON),
-        (Kind.TIME, "2026-01-02T12:00:00", NOON.replace(tzinfo=None)),
+        (Kind.ANY_TIME, "2026-01-02T12:00:00Z", NOON),
+        (Kind.ANY_TIME, "2026-01-02T12:00:00", NOON.replace(tzinfo=None)),
+        (Kind.LOCAL_TIME, "2026-01-02T12:00:00", NOON.replace(tzinfo=None)),
         (ListType(Kind.DATE), ["2026-01-02", None], [DAY, None]),
         (ListType(ListType(Kind.INTEGER)), [[1.0], [], None], [[1], [], None]),
         (POINT, {"x": 1}, {"x": 1}),
@@ -71,6 +74,8 @@ def test_value_has_the_type_of_its_column(kind: ColumnType, value: Any, expected
         (Kind.DATE, "2026-01-02T00:00:00"),
         (Kind.DATE, 5),
         (Kind.TIME, "2026-01-02"),
+        (Kind.TIME, "2026-01-02T12:00:00"),
+        (Kind.LOCAL_TIME, "2026-01-02T12:00:00Z"),
         (Kind.TIME, "tomorrow at twelve"),
         (Kind.TIME, "2026-01-02T12:00:00.123456789Z"),
         (Kind.TIME, "0001-01-01T00:00:00+05:00"),
@@ -106,7 +111,7 @@ WITH, WITHOUT = "2026-01-02T12:00:00Z", "2026-01-02T12:00:00"
 )
 def test_type_of_times_depends_on_their_offsets(times: list[str], expected: Kind) -> None:
     fields: dict[str, ColumnType] = {
-        "at": Kind.TIME, "all": ListType(Kind.TIME), "in": StructType({"at": Kind.TIME, "n": Kind.INTEGER}),
+        "at": Kind.ANY_TIME, "all": ListType(Kind.ANY_TIME), "in": StructType({"at": Kind.ANY_TIME, "n": Kind.INTEGER}),
     }  # fmt: skip
     scan = TimeScan(fields)
     for time in times:
@@ -116,7 +121,37 @@ def test_type_of_times_depends_on_their_offsets(times: list[str], expected: Kind
 
 
 def test_times_of_one_property_do_not_change_those_of_others() -> None:
-    fields: dict[str, ColumnType] = {"a": Kind.TIME, "b": StructType({"a": Kind.TIME, "b": Kind.TIME})}
+    fields: dict[str, ColumnType] = {"a": Kind.ANY_TIME, "b": StructType({"a": Kind.ANY_TIME, "b": Kind.ANY_TIME})}
     scan = TimeScan(fields)
     scan.add(fitting(fields, {"a": WITH, "b": {"a": WITHOUT}})[0])
     assert scan.fields == {"a": Kind.TIME, "b": StructType({"a": Kind.LOCAL_TIME, "b": Kind.TIME})}
+
+
+TIMES: dict[str, ColumnType] = {
+    "at": Kind.ANY_TIME,
+    "all": ListType(Kind.ANY_TIME),
+    "in": StructType({"at": Kind.ANY_TIME, "n": Kind.INTEGER}),
+}
+
+
+def test_times_are_text_if_other_values_are_not_known() -> None:
+    scan = TimeScan(TIMES)
+    scan.use_text()
+    scan.add(fitting(TIMES, {"at": WITH})[0])
+    assert scan.fields == {
+        "at": Kind.TEXT,
+        "all": ListType(Kind.TEXT),
+        "in": StructType({"at": Kind.TEXT, "n": Kind.INTEGER}),
+    }
+
+
+def test_times_have_the_types_of_an_older_file() -> None:
+    older = pa.schema(
+        [("at", pa.timestamp("us")), ("all", pa.list_(pa.timestamp("us", tz="UTC"))), ("in", pa.string())]
+    )
+    scan = TimeScan({**TIMES, "new": Kind.ANY_TIME})
+    scan.use_types_of(older)
+    scan.add(fitting(TIMES, {"at": WITH, "new": WITHOUT})[0])
+    assert scan.fields["at"] == Kind.LOCAL_TIME
+    assert scan.fields["all"] == ListType(Kind.TIME)
+    assert scan.fields["in"] == StructType({"at": Kind.TEXT, "n": Kind.INTEGER})

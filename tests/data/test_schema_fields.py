@@ -61,7 +61,7 @@ def test_list_of_types_with_null_is_the_other_type() -> None:
     ("schema", "expected"),
     [
         ({"type": "string", "format": "date"}, Kind.DATE),
-        ({"type": "string", "format": "date-time"}, Kind.TIME),
+        ({"type": "string", "format": "date-time"}, Kind.ANY_TIME),
         ({"type": "string", "format": "uuid"}, Kind.TEXT),
         ({"enum": ["a", "b", None]}, Kind.TEXT),
         ({"enum": [1, 2]}, Kind.INTEGER),

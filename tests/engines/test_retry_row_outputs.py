@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from asyncinfer import (
     OutputParams,
     RunInterruptedError,
     Stop,
+    Usage,
     rows_from,
 )
 from asyncinfer.scratch import disk
@@ -239,6 +240,64 @@ class TestColumns:
         found = pq.read_table(tmp_path / "out.parquet")
         assert found["stars"].to_pylist() == [5] * 10
         assert "answer" not in found.column_names
+
+    async def test_time_of_another_kind_than_those_before_is_null_and_the_answer_whole(self, tmp_path: Path) -> None:
+        config = await self.run_clock(tmp_path)
+        await Clock("2026-01-02T12:00:00").arun(config.model_copy(update={"retry_failures": True}))
+        found = pq.read_table(tmp_path / "out.parquet")
+        assert str(found.schema.field("at").type) == "timestamp[us, tz=UTC]"
+        noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+        assert found["at"].to_pylist() == [noon, None, *[noon] * 8]
+        assert found["answer"].to_pylist() == [None, '{"at": "2026-01-02T12:00:00"}', *[None] * 8]
+
+    async def test_other_type_of_a_property_is_refused_before_anything_is_sent(self, tmp_path: Path) -> None:
+        config = await self.run_clock(tmp_path)
+        schema = {"type": "object", "properties": {"at": {"type": "integer"}}}
+        config.generation.guided_decoding = GuidedDecodingParams(json=schema)
+        engine = Clock("2026-01-02T12:00:00Z")
+        message = r"the column 'at' of .*out.parquet has the type timestamp.*, but with the present .* type is int64"
+        with pytest.raises(ConfigError, match=message):
+            await engine.arun(config.model_copy(update={"retry_failures": True}))
+        assert not engine.asked
+
+    @staticmethod
+    async def run_clock(folder: Path) -> InferenceConfig:
+        """Run a job whose answers are times, and in which one row fails."""
+        await to_thread.run_sync(write, folder / "in.parquet", [*ROWS])
+        config = job(folder)
+        schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+        config.generation.guided_decoding = GuidedDecodingParams(json=schema)
+        await Clock("2026-01-02T12:00:00Z", rejecting(1)).arun(config)
+        return config
+
+    @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
+    async def test_column_of_the_input_keeps_its_name(self, tmp_path: Path, name: str) -> None:
+        class Seller(FakeEngine):
+            async def _generate(self, conversation: Conversation) -> Completion:
+                return replace(await super()._generate(conversation), usage=Usage(1, 2, 3, cost=0.5))
+
+        await to_thread.run_sync(write, tmp_path / "in.parquet", [{**row, "cost": "mine"} for row in ROWS])
+        await Seller(rejecting(1)).arun(job(tmp_path, name))
+        await Seller().arun(job(tmp_path, name, retry_failures=True))
+        found = await read_rows(tmp_path / name)
+        assert [(row["cost"], float(row["answer_cost"])) for row in found] == [("mine", 0.5)] * 10
+
+
+class Clock(FakeEngine):
+    """Answers with a time."""
+
+    def __init__(self, time: str, script: Callable[[str, int], None] | None = None) -> None:
+        super().__init__(script)
+        self._time = time
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {"guided_decoding"}
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
+        text = f'{{"at": "{self._time}"}}'
+        return replace(completion, message=completion.message.model_copy(update={"content": text}))
 
 
 async def test_next_run_of_the_whole_input_sends_no_merged_row(tmp_path: Path) -> None:

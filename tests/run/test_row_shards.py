@@ -166,6 +166,36 @@ class TestColumns:
         assert found["stars"].to_list() == [5, 5, 5, None]
         assert found["answer"].to_list() == [None, None, None, '{"stars": "many"}']
 
+    async def test_times_of_typed_answers_are_text(self, tmp_path: Path) -> None:
+        """Whether times have an offset from UTC is known only when all rows are answered."""
+
+        class Clock(FakeEngine):
+            @classmethod
+            def get_supported_params(cls) -> set[str]:
+                return {"guided_decoding"}
+
+            async def _generate(self, conversation: Conversation) -> Completion:
+                completion = await super()._generate(conversation)
+                time = "2026-01-02T12:00:00" + ("Z" if conversation.messages[-1].text == "text 3" else "")
+                text = f'{{"at": "{time}"}}'
+                return replace(completion, message=completion.message.model_copy(update={"content": text}))
+
+        config = await job(tmp_path, "out.parquet", 4, 2)
+        schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+        config.generation.guided_decoding = GuidedDecodingParams(json=schema)
+        await Clock().arun(config)
+        found = pl.scan_parquet([str(path) for path in shards_in(tmp_path)]).collect()
+        assert found["at"].to_list() == [*["2026-01-02T12:00:00"] * 3, "2026-01-02T12:00:00Z"]
+
+    async def test_column_of_the_input_keeps_its_name(self, tmp_path: Path) -> None:
+        config = await job(tmp_path, "out.parquet", 4, 2)
+        await to_thread.run_sync(write, tmp_path / "in.parquet", [{**row, "cost": "mine"} for row in rows(4)])
+        await FakeEngine().arun(config)
+        for path in shards_in(tmp_path):
+            shard = pq.read_table(path)
+            assert shard["cost"].to_pylist() == ["mine"] * 2
+            assert "answer_cost" in shard.column_names
+
     async def test_shard_without_any_answer_is_readable(self, tmp_path: Path) -> None:
         def script(text: str, _: int) -> None:
             if text in ("text 0", "text 1"):
