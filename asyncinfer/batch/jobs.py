@@ -228,9 +228,7 @@ class Jobs:
 
     def end(self, error: EngineDeadError) -> None:
         """End the run early: no further row can be answered."""
-        if self._parts.outcomes.dead is None:
-            log.error("%s", error)
-        self._parts.outcomes.ended_early(error)
+        self._parts.outcomes.ended_early(error, is_conclusion=True)
 
     def close(self, job: JobState) -> None:
         """Remove a job that was handled from the open jobs."""

@@ -55,10 +55,10 @@ class RowOutcomes(OutcomeSink):
         """Report that a row failed with this error."""
         self.failed(row, failure_of(error))
 
-    def ended_early(self, error: EngineDeadError) -> None:
+    def ended_early(self, error: EngineDeadError, *, is_conclusion: bool = False) -> None:
         if self.dead is None:
             self.dead = error
-            self._outcomes.ended_early(error)
+            self._outcomes.ended_early(error, is_conclusion=is_conclusion)
 
     async def wait_durable(self, job: int) -> None:
         """Wait until all reported answers of a job are durable."""

@@ -78,7 +78,9 @@ def show_failures(failures: list[tuple[int, FailureDetail]], count: int) -> None
     messages = dict[str, int]()
     for index, detail in failures:
         messages.setdefault(detail.error_message, index)
-    shown = list(messages.items())[:_SHOWN]
+    first = list(messages.items())[:_SHOWN]
+    # The reason why a run ended early has the error of one of its rows in it.
+    shown = [(text, index) for text, index in first if not any(f": {text}" in other for other, _ in first)]
     for message, index in shown:
         say(f"row {index} failed: {message}", row=index)
     if count > len(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 
 from rich.console import Console
 from rich.panel import Panel
@@ -56,7 +57,8 @@ async def _show(engine: BaseInferenceEngine, config: InferenceConfig, stop: Stop
         for _, conversation in result.successful:
             print(conversation.to_json())
     if result.has_failures or display.last.cut_by_length or display.last.filtered:
-        say(f"{len(result.successful)} rows finished, {progress_text(display.last)}")
+        counts = replace(display.last, commonest_failure=None)  # It is among the failures below.
+        say(f"{len(result.successful)} rows finished, {progress_text(counts)}")
     show_failures(list(result.failures.items()), len(result.failures))
     return SOME_FAILED if result.has_failures else 0
 

@@ -62,8 +62,12 @@ class OutcomeSink(Protocol):
         """The row is not answered, and not tried again."""
         ...
 
-    def ended_early(self, error: EngineDeadError) -> None:
-        """No other row can be answered. The executor reports all further rows as failed."""
+    def ended_early(self, error: EngineDeadError, *, is_conclusion: bool = False) -> None:
+        """No other row can be answered. The executor reports all further rows as failed.
+
+        Args:
+            is_conclusion: The executor concludes it from the failures of rows, so that no engine has logged it.
+        """
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from asyncinfer.run.reader import RowReader
 from asyncinfer.run.saver import DeliverOutcome, ResultSaver
 from asyncinfer.run.stop import Stop
 
+log = logging.getLogger("asyncinfer")
+
 # Rows that may wait to be saved, in addition to those that the executor wants.
 _SAVING = 256
 
@@ -31,6 +34,7 @@ class RowFlow:
         deliver: Called on the loop with a row's outcome, once it is durable or has failed.
         until_taken: A row stays open until `taken` is called for it, so that a slow consumer delays the reading. If the
             engine dies, no more rows are read, because the source may be endless.
+        raised: Which errors of a dead engine the run raises at its end; None: none. The others are logged.
 
     Attributes:
         dead: Why no other row could be answered.
@@ -44,11 +48,12 @@ class RowFlow:
         deliver: DeliverOutcome | None,
         *,
         until_taken: bool = False,
+        raised: type[EngineDeadError] | None = None,
         duplicates: Duplicates | None = None,
         cache: AnswerCache | None = None,
     ) -> None:
         self._executor, self._events, self._spending = active.executor, active.events, active.spending
-        self._until_taken = until_taken
+        self._until_taken, self._raised = until_taken, raised
         self._saver = ResultSaver(
             active, deliver, duplicates, cache, close=self._row_done, on_engine_dead=self._on_engine_dead
         )
@@ -134,9 +139,11 @@ class RowFlow:
         if not self._until_taken:
             self.taken()
 
-    def _on_engine_dead(self, error: EngineDeadError) -> None:
+    def _on_engine_dead(self, error: EngineDeadError, is_conclusion: bool) -> None:
         if self.dead is None:
             self.dead = error
+            if is_conclusion and (self._raised is None or not isinstance(error, self._raised)):
+                log.error("%s", error)
             if self._until_taken:
                 self._finishing.cancel()
                 self._executor.stop(math.inf)

@@ -218,17 +218,15 @@ class OnlineExecutor:
         self._queue.retry(queued, retry.after)
 
     def _end_early(self, end: RunEnd, error: RequestError) -> None:
-        if self._dead is None:
-            log.error("%s", end.message)
-        self._end(end.error(error))
+        self._end(end.error(error), is_conclusion=True)
 
-    def _end(self, error: EngineDeadError) -> None:
+    def _end(self, error: EngineDeadError, *, is_conclusion: bool = False) -> None:
         """From now on, rows fail without an attempt."""
         if self._dead is None:
             self._dead = error
             self._admission.cancel()
             self._queue.stop_waiting()
-            self._outcomes.ended_early(error)
+            self._outcomes.ended_early(error, is_conclusion=is_conclusion)
 
     def _fail(self, queued: QueuedRow, error: Exception | None) -> None:
         self._outcomes.failed(queued.row, failure_of(error))

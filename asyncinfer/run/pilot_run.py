@@ -9,6 +9,7 @@ from itertools import islice
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_own_task, in_slices
+from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.duplicates import Duplicates
 from asyncinfer.run.early_end import interruption_error
@@ -78,7 +79,7 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
         await in_slices(_read_output(pilot, active))
         asked = pilot.chosen - pilot.in_output
         stats.begin(len(asked))
-        flow = RowFlow(active, pilot.outcome, cache=run.cache)
+        flow = RowFlow(active, pilot.outcome, raised=EngineDeadError, cache=run.cache)
         saved_answers = run.saved_answers(active)
         reader = InputReader(source, rows, active.statuses, saved_answers, deliver_saved=True, only=asked)
         async with run.reporting_progress(active, None):

@@ -12,7 +12,7 @@ from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.aio.gc_tuning import relaxed_gc
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
-from asyncinfer.errors import ConfigError, EngineConfigError
+from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.early_end import interruption_error
 from asyncinfer.run.failures import FailedRows, remove_failed_rows
@@ -85,7 +85,8 @@ class Run(RunBase):
         duplicates = None
         if rows.has_duplicates:
             duplicates = self.new_duplicates(lambda key: rows.index.find(key, 0), statuses, saved_answers)
-        flow = RowFlow(active, deliver, duplicates=duplicates, cache=self.cache)
+        # Without an answer, it is the error of the call, or of every row of its result.
+        flow = RowFlow(active, deliver, raised=EngineConfigError, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
         failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key, has_rows=self.layout.has_rows)
         parts = None
@@ -138,7 +139,9 @@ class Run(RunBase):
                 source, self.keys, statuses, saved_answers, saved, active.previous, finds_originals=finds
             )
             duplicates = self.new_duplicates(reader.original, statuses, saved_answers)
-            flow = RowFlow(active, hand_over, until_taken=True, duplicates=duplicates, cache=self.cache)
+            flow = RowFlow(
+                active, hand_over, until_taken=True, raised=EngineDeadError, duplicates=duplicates, cache=self.cache
+            )
             async with (
                 self.recorded(active),
                 self.reporting_progress(active, self.progress_path),

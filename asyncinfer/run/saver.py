@@ -75,7 +75,7 @@ class ResultSaver:
         duplicates: The duplicates that wait for their originals; None if each row is sent.
         cache: Keeps answers across runs; None if there is none.
         close: Called when a row has its outcome.
-        on_engine_dead: Called when no other row can be answered.
+        on_engine_dead: Called when no other row can be answered. The arguments are those of `ended_early`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ResultSaver:
         cache: AnswerCache | None = None,
         *,
         close: Callable[[], None],
-        on_engine_dead: Callable[[EngineDeadError], None],
+        on_engine_dead: Callable[[EngineDeadError, bool], None],
     ) -> None:
         self._statuses, self._events, self._spending = active.statuses, active.events, active.spending
         self._deliver, self._duplicates, self._cache = deliver, duplicates, cache
@@ -173,8 +173,8 @@ class ResultSaver:
             self._keep_spent(failed)
         self._failed.clear()
 
-    def ended_early(self, error: EngineDeadError) -> None:
-        self._on_engine_dead(error)
+    def ended_early(self, error: EngineDeadError, *, is_conclusion: bool = False) -> None:
+        self._on_engine_dead(error, is_conclusion)
 
     async def _save(self, row: Row, completion: Completion, answer: _Answer) -> bool:
         """Save an answer, and hand it out once it is durable. Returns False if it cannot be saved: the row failed."""

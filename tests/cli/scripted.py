@@ -5,7 +5,7 @@
 `seconds`: How long an answer takes. `slow`: The question whose answer never comes. `text`: The answer to all questions.
 `cut`: The question whose answer is cut by length. `busy`: The question that is refused once. `fails`: The question
 whose row fails. `again`: The error of `fails` says that another attempt may succeed. `dies`: The question at which the
-engine dies. `log`: A file to which each question is appended.
+engine dies. `wrong_key`: The API rejects the key. `log`: A file to which each question is appended.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from asyncinfer import (
 )
 from asyncinfer.cli.main import main
 from asyncinfer.engines.registry import ENGINES, EngineEntry
+from asyncinfer.errors import ErrorScope
 from asyncinfer.types.answer import Completion
 from asyncinfer.types.conversation import Conversation
 from tests.fakes import SimpleEngine
@@ -55,6 +56,13 @@ class ScriptedEngine(SimpleEngine):
                 error_type=InferenceErrorType.API_STATUS,
                 status_code=500 if options.get("again") else 400,
                 is_retryable=bool(options.get("again")),
+            )
+        if options.get("wrong_key"):
+            raise RequestError(
+                "HTTP 401: the key is wrong",
+                error_type=InferenceErrorType.API_STATUS,
+                status_code=401,
+                scope=ErrorScope.ACCOUNT,
             )
         if text == options.get("busy") and text not in _refused:
             _refused.add(text)

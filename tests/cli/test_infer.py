@@ -285,6 +285,12 @@ class TestErrors:
         assert "output_path" in done.err
         assert job.requests() == []
 
+    @pytest.mark.parametrize(("output", "code"), [(True, 2), (False, 1)])
+    def test_wrong_key_is_named_once(self, job: Job, output: bool, code: int) -> None:
+        job.configure(output=output, wrong_key=True)
+        done = job.run()
+        assert (done.code, done.err.count("the key is wrong")) == (code, 1), done.err
+
     def test_verbose_shows_the_traceback(self, job: Job) -> None:
         assert "Traceback" in job.run("--input_path", "nowhere.jsonl", "--verbose").err
 

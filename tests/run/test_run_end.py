@@ -134,6 +134,68 @@ class TestAccountErrors:
         assert engine.asked.total() <= 24
 
 
+class TestLog:
+    """The reason why a run ended early is logged, unless the caller gets it in an error."""
+
+    MID_RUN = rejected("the key was revoked", 401, ErrorScope.ACCOUNT)
+
+    def logged(self, caplog: pytest.LogCaptureFixture) -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+    async def test_wrong_key_is_raised_by_a_run_of_files_and_not_logged(
+        self, clock: QuickClock, config: InferenceConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script(*_: object) -> None:
+            raise self.MID_RUN
+
+        with pytest.raises(EngineConfigError, match="revoked"):
+            await run_file(FakeEngine(script, clock=clock), clock, config)
+        assert self.logged(caplog) == []
+
+    async def test_wrong_key_is_the_failure_of_every_row_of_a_result_and_not_logged(
+        self, clock: QuickClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script(*_: object) -> None:
+            raise self.MID_RUN
+
+        result = await run_rows(FakeEngine(script, clock=clock), clock, 20)
+        assert len(result.failures) == 20
+        assert self.logged(caplog) == []
+
+    async def test_key_that_is_revoked_after_some_answers_is_logged_once(
+        self, clock: QuickClock, config: InferenceConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script(text: str, _: int) -> None:
+            if number(text) >= 20:
+                raise self.MID_RUN
+
+        await run_file(FakeEngine(script, clock=clock, workers=4), clock, config)
+        [message] = self.logged(caplog)
+        assert "the key was revoked" in message
+
+    async def test_iterator_raises_the_reason_and_does_not_log_it(
+        self, clock: QuickClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script(text: str, _: int) -> None:
+            if number(text) >= 20:
+                raise self.MID_RUN
+
+        with pytest.raises(EngineDeadError, match="revoked"):
+            await outcomes(FakeEngine(script, clock=clock, workers=1), clock, 100)
+        assert self.logged(caplog) == []
+
+    async def test_estimate_raises_the_reason_and_does_not_log_it(
+        self, clock: QuickClock, config: InferenceConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script(*_: object) -> None:
+            raise connection_lost()
+
+        async with passing(clock):
+            with pytest.raises(EngineDeadError, match="no request was answered"):
+                await FakeEngine(script, clock=clock).aestimate(None, config, rows=20)
+        assert self.logged(caplog) == []
+
+
 class TestRowErrors:
     @pytest.mark.parametrize("scope", [ErrorScope.ROW, ErrorScope.UNKNOWN])
     async def test_one_403_among_good_rows_is_one_failed_row(self, scope: ErrorScope, clock: QuickClock) -> None:
