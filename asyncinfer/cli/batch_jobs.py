@@ -41,8 +41,9 @@ async def submit_job(config: InferenceConfig) -> int:
     conversations = await _conversations(config)
     async with ended_by_signals(), build_engine(config) as engine:
         batch_id = await engine.ainfer_batch(conversations, _without_paths(config))
-    print(batch_id)
+    # The id is shown before it is printed: stdout may be closed, and a job without a known id is lost.
     say(f"Submitted {len(conversations):,} rows. See: asyncinfer batch status {batch_id}")
+    print(batch_id)
     return 0
 
 

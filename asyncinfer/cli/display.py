@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,7 +32,8 @@ class Display:
     def __init__(self) -> None:
         self.last = Progress()
         self._console = Console(stderr=True, highlight=False, markup=False)
-        self._has_bar = self._console.is_terminal and not is_json()
+        # Rich takes every stream for a terminal if FORCE_COLOR is set.
+        self._has_bar = self._console.is_terminal and sys.stderr.isatty() and not is_json()
         self._bars = ProgressBars(self._console)
         self._run = self._bars.add_run()
         self._last_line = time.monotonic()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import traceback
 from collections.abc import Callable
 
+from asyncinfer.cli.closed_output import OUTPUT_CLOSED, is_output_closed
 from asyncinfer.cli.messages import say, say_error
 from asyncinfer.errors import AsyncInferError, ConfigError, InputError
 from asyncinfer.types.run_errors import RunInterruptedError, SpendingLimitError
@@ -18,9 +18,11 @@ SOME_FAILED, CONFIG_ERROR, RUN_ERROR, LIMIT_REACHED, INTERRUPTED = 1, 2, 3, 4, 1
 
 
 def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
-    """Run a command and return its exit code. An exception is shown as a message."""
+    """Run a command, flush stdout, and return the exit code. An exception is shown as a message."""
     try:
-        return command()
+        code = command()
+        sys.stdout.flush()
+        return code
     except (ConfigError, InputError) as error:
         return _report(error, CONFIG_ERROR, verbose=verbose)
     except SpendingLimitError as error:
@@ -33,11 +35,9 @@ def exit_code(command: Callable[[], int], *, verbose: bool) -> int:
         return _report(error, RUN_ERROR, verbose=verbose)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of stdout, such as `head`, has ended. The interpreter must not try to flush stdout at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return RUN_ERROR
     except Exception as error:
+        if is_output_closed(error):
+            return OUTPUT_CLOSED
         return _report(f"{type(error).__name__}: {error}", RUN_ERROR, verbose=verbose)
 
 

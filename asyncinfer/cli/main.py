@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
+
+from asyncinfer.cli.closed_output import OUTPUT_CLOSED, discard_output
 
 
 def main() -> None:
@@ -21,7 +23,35 @@ def main() -> None:
     except KeyboardInterrupt:
         from asyncinfer.cli.exit_codes import INTERRUPTED
 
-        sys.exit(INTERRUPTED)
+        _exit(INTERRUPTED)
+    except SystemExit as end:
+        # Typer and rich exit with 1 when they get a BrokenPipeError.
+        _exit(OUTPUT_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code)
+    except OSError as error:  # The help cannot be written, for instance.
+        _exit(_code_of(error))
+
+
+def _code_of(error: OSError) -> int:
+    """Show an error that was raised outside of a command. Returns the exit code."""
+    from asyncinfer.cli.exit_codes import exit_code
+
+    def fail() -> int:
+        raise error
+
+    return exit_code(fail, verbose=False)
+
+
+def _exit(code: int | str | None) -> NoReturn:
+    """End the process, after what is buffered for stdout is written."""
+    if not code:
+        from asyncinfer.cli.exit_codes import exit_code
+
+        code = exit_code(lambda: 0, verbose=False)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()  # The interpreter would report the error a second time.
+    sys.exit(code)
 
 
 def _open_streams() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, field_serializer
 
 from asyncinfer import ConfigError, GuidedDecodingParams, InferenceEngineType, Message, Role, Type
 from asyncinfer.cli.ask import Question, load_config, question_text, schema_in
+from asyncinfer.cli.closed_output import OUTPUT_CLOSED
 from asyncinfer.cli.typed_view import show_typed
 from tests.cli.conftest import ROOT, Completed, environment, run_command
 from tests.cli.terminal import CTRL_C, Terminal, plain
@@ -135,7 +136,7 @@ class TestOutput:
             assert process.stdout.read(5) == b"line\n"
             process.stdout.close()
             assert process.stderr.read() == b""
-        assert process.returncode == 3
+        assert process.returncode == OUTPUT_CLOSED
 
     def test_terminal_shows_rendered_markdown_without_control_characters(self) -> None:
         text = (
