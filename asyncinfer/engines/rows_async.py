@@ -145,7 +145,7 @@ class AsyncRowMethods(CallRuns):
         answers.
 
         Failed rows are written to `<output_path>.failures.jsonl`, with the reason in `metadata["failure"]`. A run
-        without failed rows removes that file.
+        without failed rows removes that file. A run of only some rows keeps what it says about the others.
 
         Args:
             inference_config: Settings for this run, with `input_path` and `output_path`.

@@ -135,7 +135,7 @@ class RowMethods(AsyncRowMethods):
         answers.
 
         Failed rows are written to `<output_path>.failures.jsonl`, with the reason in `metadata["failure"]`. A run
-        without failed rows removes that file.
+        without failed rows removes that file. A run of only some rows keeps what it says about the others.
 
         Blocks; `arun` is the async method.
 

@@ -84,7 +84,7 @@ class FailedPlaces:
             yield from lines.index()
             for number in range(len(lines)):
                 failure = _failure_in(lines[number])
-                if number == 0 and isinstance(failure, Mapping) and "row" in failure and "output_rows" not in failure:
+                if isinstance(failure, Mapping) and "row" in failure and "output_rows" not in failure:
                     raise self._interrupted()
                 place = _place_in(failure)
                 if isinstance(place, str):

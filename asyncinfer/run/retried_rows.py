@@ -16,7 +16,7 @@ from typing import Any
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.errors import ConfigError, InputError, ScratchError
 from asyncinfer.run.failed_places import FailedPlaces, Place
-from asyncinfer.run.failures import failed_line, failures_path, place_fields
+from asyncinfer.run.failures import failed_line, failures_path, identity_fields, place_fields
 from asyncinfer.run.retried_output import RetriedOutput
 from asyncinfer.scratch import disk
 from asyncinfer.scratch.atomic import replacing
@@ -219,7 +219,7 @@ def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
     row_key = row_key_text(*place.identity) if place.identity is not None else None
-    fields = place_fields(place.position, place.output_rows, row_key, place.checksum)
+    fields = {**place_fields(place.position, place.output_rows), **identity_fields(row_key, place.checksum)}
     return failed_line(conversation, {**object_at(conversation.metadata, FAILURE), "row": place.row, **fields})
 
 

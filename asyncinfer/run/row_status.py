@@ -44,6 +44,10 @@ class RowStatusTable:
     def saved(self, row: int) -> bool:
         return row < len(self._state) and self._state[row] in (_SAVED, _OUTDATED, _IN_OUTPUT)
 
+    def is_done(self, row: int) -> bool:
+        """Whether the row has its outcome: it is saved or has failed."""
+        return self.saved(row) or (row < len(self._state) and self._state[row] == _FAILED)
+
     def must_save_again(self, row: int) -> bool:
         """Whether the answer must be saved again."""
         return self._state[row] in (_OUTDATED, _IN_OUTPUT)

@@ -15,7 +15,7 @@ from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
 from asyncinfer.run.early_end import interruption_error
-from asyncinfer.run.failures import FailedRows, remove_failed_rows
+from asyncinfer.run.failed_rows import FailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.output_parts import OutputParts
@@ -88,7 +88,7 @@ class Run(RunBase):
         # Without an answer, it is the error of the call, or of every row of its result.
         flow = RowFlow(active, deliver, raised=EngineConfigError, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
-        failed_rows = FailedRows(self.output_path, source, rows.checksums, rows.row_key, has_rows=self.layout.has_rows)
+        failed_rows = FailedRows(self.output_path, source, rows, has_rows=self.layout.has_rows)
         parts = None
         if active.scratch is not None and self.output_path is not None:
             parts = OutputParts(output, active.scratch, statuses, rows.checksums)
@@ -150,9 +150,8 @@ class Run(RunBase):
                 await flow.run(reader, self.stop)
                 if flow.dead is not None:
                     raise flow.dead
-                # The caller gets each failure. A file of failed rows is of an earlier run.
                 write = partial(self._output().write, statuses=active.statuses)
-                await self._finish(active, flow, None, write)
+                await self._finish(active, flow, FailedRows(self.output_path), write)
             if active.scratch is not None and not stats.failed:
                 await remove_finished(active.scratch, len(saved), lambda key, n: (key, n) in saved)
 
@@ -173,13 +172,10 @@ class Run(RunBase):
         self,
         active: ActiveRun,
         flow: RowFlow,
-        failed_rows: FailedRows | None,
+        failed_rows: FailedRows,
         write: Callable[[ScratchFile], Awaitable[None]],
     ) -> None:
         """Write the output and the failed rows, after every row has its outcome or the run was stopped.
-
-        Args:
-            failed_rows: The file of the failed rows; None: remove that of an earlier run.
 
         Raises:
             RunInterruptedError: Rows have no outcome, because the run was stopped.
@@ -197,13 +193,14 @@ class Run(RunBase):
         if not is_complete:
             raise interruption_error(flow, active)
 
-    async def _write_failed_rows(self, active: ActiveRun, failed_rows: FailedRows | None, *, is_complete: bool) -> None:
-        if failed_rows is None:
-            await remove_failed_rows(self.output_path)
-            return
+    async def _write_failed_rows(self, active: ActiveRun, failed_rows: FailedRows, *, is_complete: bool) -> None:
         failures = active.stats.failures
-        has_output = is_complete and (self.partial or not failures.count)
-        active.stats.failures_path = await failed_rows.write(failures, active.statuses if has_output else None)
+        active.stats.failures_path = await failed_rows.write(
+            failures,
+            active.statuses,
+            is_whole=is_complete and self.limit is None,
+            has_output=is_complete and (self.partial or not failures.count),
+        )
 
     async def _write_output(self, active: ActiveRun, write: Callable[[ScratchFile], Awaitable[None]]) -> None:
         """Write the output. A run without any answer does not replace an older output."""
