@@ -17,7 +17,7 @@ from asyncinfer.engines.call_input import absolute_path, layout_of, source_of
 from asyncinfer.engines.registry import build_engine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.sources import prepared
-from asyncinfer.scratch.atomic import async_replacing
+from asyncinfer.scratch.atomic import async_replacing, check_target
 from asyncinfer.serve.batch_file import answer_batch_file
 from asyncinfer.types.batch import BatchInfo
 from asyncinfer.types.conversation import Conversation
@@ -93,6 +93,7 @@ async def write_results(config: InferenceConfig, batch_id: str) -> int:
             f"{output}: the results of a job are written as a JSONL file of conversations; give such an output, or use "
             "`asyncinfer batch run`, which writes every format"
         )
+    await DISK.run(check_target, output, "output_path")
     conversations = await _conversations(config)
     async with ended_by_signals(), build_engine(config) as engine:
         result = await engine.aget_batch_results_partial(batch_id, conversations, _without_paths(config))
@@ -112,6 +113,7 @@ async def answer_locally(config: InferenceConfig) -> int:
     output = absolute_path(config.output_path, "output_path")
     if source is None or output is None:
         raise ConfigError("give --input_path FILE with the requests, and --output_path FILE for the responses")
+    await DISK.run(check_target, output, "output_path")
     async with ended_by_signals(), build_engine(config) as engine:
         summary = await answer_batch_file(engine, source, output)
     say(f"{summary.completed:,} requests are answered, {summary.failed:,} failed. See {output}")

@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
 
-from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_own_task, in_slices
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
@@ -20,7 +19,6 @@ from asyncinfer.run.pilot import Pace, Pilot
 from asyncinfer.run.reader import InputReader
 from asyncinfer.run.rows import Row
 from asyncinfer.run.run_base import RunBase
-from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.stats import RunStats
 from asyncinfer.types.conversation import Conversation
@@ -43,6 +41,7 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
         has which answer: then all rows would be sent again.
 
     Raises:
+        ConfigError: A setting is wrong, also one that only the job needs; nothing was sent.
         InputError: Rows are not valid; nothing was sent.
         ScratchError: Answers cannot be saved.
         EngineDeadError: No row can be answered.
@@ -53,10 +52,11 @@ async def run_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Esti
 
 
 async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> Estimate:
-    await DISK.run(check_paths, source.path, run.output_path, None)
+    await run.check_paths(source.path)
     stats = RunStats(run.clock, row_of=run.row_of)
     rows = ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
     await in_slices(rows.validate_input())
+    await run.new_output().prepare(source)
     events = Events([stats.observe, *run.observers])
     async with run.opened(stats, events, rows) as active:
         await run.find_answered(active, rows, is_pilot=True)

@@ -99,13 +99,16 @@ class PreviousOutput:
 
     def mark_rows(self, rows: ValidatedInput, statuses: RowStatusTable) -> Generator[None]:
         """As `find_rows`, but always let rows take their answers from the output. Warns only if that is impossible."""
-        if self._has_unmatched_rows():
-            yield from self._look_at_count(len(rows), statuses.saved_count)
+        answers, counted = 0, (-1, 0)
         for number, (row, span) in enumerate(self._matches(rows)):
+            answers, counted = answers + (span != counted), span
             if row is not None and not statuses.saved(row):
                 statuses.mark_in_output(row, *span)
             if number % _EVERY == 0:
                 yield
+        yield from self._check_limit(answers)
+        if self._has_unmatched_rows():
+            yield from self._look_at_count(len(rows), statuses.saved_count)
 
     def _look_at_count(self, rows: int, saved: int) -> Generator[None]:
         """Find out from the number of its rows whether the output is that of a finished job."""

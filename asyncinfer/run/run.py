@@ -10,7 +10,6 @@ from anyio.lowlevel import checkpoint
 
 from asyncinfer.aio.descriptors import are_scarce
 from asyncinfer.aio.gc_tuning import relaxed_gc
-from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_own_task, in_slices
 from asyncinfer.errors import ConfigError, EngineConfigError, EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
@@ -23,7 +22,6 @@ from asyncinfer.run.progress_file import failure_in_file
 from asyncinfer.run.reader import InputReader, IterableReader
 from asyncinfer.run.run_base import RunBase
 from asyncinfer.run.run_output import RunOutput
-from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import remove_finished
@@ -49,7 +47,7 @@ class Run(RunBase):
             ScratchError: Answers cannot be saved.
             RunInterruptedError: `stop` was requested before the end.
         """
-        await DISK.run(check_paths, source.path, self.output_path, self.progress_path, self.recorded_paths())
+        await self.check_paths(source.path)
         with relaxed_gc() if self.relax_gc else nullcontext():
             async with prepared(source):
                 return await self._run(source, deliver)
@@ -60,7 +58,7 @@ class Run(RunBase):
         async with failure_in_file(stats, self.progress_path):
             rows = ValidatedInput(source, self.keys, tolerates_unreadable_files=self.partial)
             await in_slices(rows.validate_input())
-            output = self._output()
+            output = self.new_output()
             await output.prepare(source)
             stats.begin(len(rows))
             async with self.opened(stats, self.events(stats), rows) as active:
@@ -122,7 +120,7 @@ class Run(RunBase):
                 "ainfer_iter reads its source only once, so it cannot write the columns of the rows: give the "
                 "conversations a path that ends with .jsonl, or use arun or ainfer"
             )
-        await DISK.run(check_paths, None, self.output_path, self.progress_path, self.recorded_paths())
+        await self.check_paths(None)
         stats = RunStats(self.clock, problems=self.problems)
         async with (
             failure_in_file(stats, self.progress_path),
@@ -150,7 +148,7 @@ class Run(RunBase):
                 await flow.run(reader, self.stop)
                 if flow.dead is not None:
                     raise flow.dead
-                write = partial(self._output().write, statuses=active.statuses)
+                write = partial(self.new_output().write, statuses=active.statuses)
                 await self._finish(active, flow, FailedRows(self.output_path), write)
             if active.scratch is not None and not stats.failed:
                 await remove_finished(active.scratch, len(saved), lambda key, n: (key, n) in saved)
@@ -164,9 +162,6 @@ class Run(RunBase):
             await in_slices(active.previous.index(len(saved)))
             await count_saved(active.spending, scratch, [(line.offset, line.length) for line in saved.values()])
         return saved
-
-    def _output(self) -> RunOutput:
-        return RunOutput(self.output_path, self.layout, self.keep, self.answer_shape)
 
     async def _finish(
         self,

@@ -28,6 +28,8 @@ from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
+from asyncinfer.run.run_output import RunOutput
+from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.scratch_use import lock_for_output, lock_temporary
@@ -109,6 +111,18 @@ class RunBase:
     def recorded_paths(self) -> dict[str, Path]:
         """The files that the recorders write, by the names of their settings."""
         return {name: path for recorder in self.recorders for name, path in recorder.paths.items()}
+
+    async def check_paths(self, input_path: Path | None) -> None:
+        """Check that the files of the run can be written, and that each has a path of its own.
+
+        Raises:
+            ConfigError: A path cannot be used.
+        """
+        await DISK.run(check_paths, input_path, self.output_path, self.progress_path, self.recorded_paths())
+
+    def new_output(self) -> RunOutput:
+        """What writes the output."""
+        return RunOutput(self.output_path, self.layout, self.keep, self.answer_shape)
 
     @asynccontextmanager
     async def opened(self, stats: RunStats, events: Events, rows: ValidatedInput | None) -> AsyncGenerator[ActiveRun]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +136,18 @@ async def test_results_are_not_written_as_conversations_into_files_of_other_form
     with pytest.raises(ConfigError, match="JSONL file of conversations; give such an output, or use"):
         await batch_jobs.write_results(changed, "batch_2")
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    "command", [lambda config: batch_jobs.write_results(config, "batch_1"), batch_jobs.answer_locally]
+)
+async def test_output_that_cannot_be_written_is_an_error_before_anything_is_sent(
+    command: Callable[[InferenceConfig], Awaitable[int]], config: InferenceConfig, server: BatchServer, tmp_path: Path
+) -> None:
+    output = tmp_path / "in.jsonl" / "out.jsonl"
+    with pytest.raises(ConfigError, match=f"output_path: {output}"):
+        await command(config.model_copy(update={"output_path": str(output)}))
+    assert not server.requests
 
 
 async def test_csv_file_with_a_prompt_becomes_parquet_by_a_job(config: InferenceConfig, tmp_path: Path) -> None:

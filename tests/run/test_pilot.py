@@ -14,6 +14,7 @@ from asyncinfer import (
     Estimate,
     FinishReason,
     InferenceConfig,
+    InputError,
     Message,
     Role,
     RunInterruptedError,
@@ -308,6 +309,50 @@ class TestAnsweredRows:
         output.write_text(output.read_text().replace('"messages"', '"messages'))
         estimate = await engine.aestimate(None, config, rows=10)
         assert (estimate.pilot_rows, estimate.left) == (0, 10)
+
+
+class TestSettings:
+    """What the job refuses is refused before the pilot pays for answers."""
+
+    async def refusal(self, config: InferenceConfig) -> str:
+        engine = Varied()
+        with pytest.raises((ConfigError, InputError)) as caught:
+            await engine.aestimate(None, config, rows=5)
+        assert not engine.asked
+        return str(caught.value)
+
+    @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.jsonl.gz"])
+    @pytest.mark.parametrize("reuse", [False, True])
+    async def test_limit_below_the_answers_in_the_output(self, name: str, reuse: bool, tmp_path: Path) -> None:
+        path = str(tmp_path / name)
+        await FakeEngine().arun(job(tmp_path, questions(10), output_path=path))
+        reuse = reuse and name == "out.jsonl"
+        config = job(tmp_path, questions(30), output_path=path, limit=4, reuse_output=reuse)
+        assert f"limit: {path} has 10 answers" in await self.refusal(config)
+
+    async def test_progress_file_that_is_the_input(self, tmp_path: Path) -> None:
+        config = job(tmp_path, questions(10), progress_path=str(tmp_path / "in.jsonl"))
+        assert "progress_path and input_path are the same file" in await self.refusal(config)
+
+    async def test_report_that_is_the_output(self, tmp_path: Path) -> None:
+        config = job(tmp_path, questions(10), report_path=str(tmp_path / "out.jsonl"))
+        assert "report_path and output_path are the same file" in await self.refusal(config)
+
+    async def test_column_of_the_answer_that_the_input_has(self, tmp_path: Path) -> None:
+        (tmp_path / "in.csv").write_text("text,answer\na,b\n")
+        config = InferenceConfig.model_validate(
+            {"input": {"path": tmp_path / "in.csv", "prompt": "{{ text }}"}, "output_path": tmp_path / "out.csv"}
+        )
+        assert "answer" in await self.refusal(config)
+
+    async def test_column_to_keep_that_the_input_lacks(self, tmp_path: Path) -> None:
+        (tmp_path / "in.csv").write_text("text\na\n")
+        columns = {"path": tmp_path / "in.csv", "prompt": "{{ text }}", "keep": ["id"]}
+        config = InferenceConfig.model_validate({"input": columns, "output_path": tmp_path / "out.csv"})
+        assert "id" in await self.refusal(config)
+
+    async def test_retry_without_failed_rows(self, tmp_path: Path) -> None:
+        assert "there is no file" in await self.refusal(job(tmp_path, questions(10), retry_failures=True))
 
 
 async def test_duplicates_with_settings_of_their_own_are_left(tmp_path: Path) -> None:
