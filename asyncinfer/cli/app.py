@@ -10,9 +10,9 @@ import typer
 from asyncinfer.cli.commands.ask import ask
 from asyncinfer.cli.commands.batch import batch
 from asyncinfer.cli.commands.cache import cache
+from asyncinfer.cli.commands.dotted_paths import DottedPathsCommand
 from asyncinfer.cli.commands.engines import engines
 from asyncinfer.cli.commands.infer import infer
-from asyncinfer.cli.commands.options import DOTTED_PATHS
 from asyncinfer.cli.commands.report import report
 from asyncinfer.cli.commands.serve import serve
 from asyncinfer.cli.commands.show import show
@@ -22,8 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run chat models from the command line.",
 )
-app.command(context_settings=DOTTED_PATHS)(infer)
-app.command(context_settings=DOTTED_PATHS)(serve)
+app.command(cls=DottedPathsCommand)(infer)
+app.command(cls=DottedPathsCommand)(serve)
 app.add_typer(batch, name="batch")
 app.command()(ask)
 app.command()(engines)

@@ -13,6 +13,8 @@ from asyncinfer.errors import ConfigError
 from asyncinfer.types.masking import mask_url
 
 HIDDEN = "<hidden>"
+# An argument that names a setting: `--dotted.path` or `--dotted.path=value`.
+_NAME = re.compile(r"--[A-Za-z_][^\s=]*(?:=.*)?", re.DOTALL)
 _INDEX = re.compile(r"\[(\d+)\]")
 # Templates and delimiters are always text. YAML would read `Summarise: {{ text }}` as a mapping.
 _TEXTS = frozenset(["input.prompt", "input.system", "input.delimiter"])
@@ -74,7 +76,11 @@ def _is_file(parts: list[str], text: str) -> bool:
 
     `true` is not one: an option without a value has it.
     """
-    return (parts[-1] == "path" or parts[-1].endswith("_path")) and text not in ("", "true")
+    return _is_path(parts) and text not in ("", "true")
+
+
+def _is_path(parts: list[str]) -> bool:
+    return parts[-1] == "path" or parts[-1].endswith("_path")
 
 
 def _unquoted(text: str) -> str | None:
@@ -115,11 +121,16 @@ def _with_element(data: list[Any], head: str, rest: list[str], value: Any, path:
     return [*data[:at], _with_value(data[at], rest, value, path), *data[at + 1 :]]
 
 
+def names_setting(argument: str) -> bool:
+    """Whether an argument of the command line is `--dotted.path` or `--dotted.path=value`, and not a value."""
+    return _NAME.fullmatch(argument) is not None
+
+
 def parse_cli_overrides(args: list[str]) -> list[str]:
-    """`--a.b 1`, `--a.b=1` and a bare `--flag` as `a.b=1` and `flag=true`.
+    """`--a.b 1`, `--a.b=1` and a bare `--flag` as `a.b=1` and `flag=true`. A value may begin with a dash.
 
     Raises:
-        ConfigError: An argument does not belong to an option.
+        ConfigError: An argument does not belong to an option, or a text has no value.
     """
     overrides: list[str] = []
     remaining = list(args)
@@ -128,10 +139,24 @@ def parse_cli_overrides(args: list[str]) -> list[str]:
         name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not name:
             raise ConfigError(_unexpected(argument, overrides[-1] if overrides else ""))
-        if not equals:
-            value = remaining.pop(0) if remaining and not remaining[0].startswith("--") else "true"
+        if not equals and remaining and not names_setting(remaining[0]):
+            value = remaining.pop(0)
+        elif not equals:
+            value = _without_value(name)
         overrides.append(f"{name}={value}")
     return overrides
+
+
+def _without_value(name: str) -> str:
+    """The value of a setting that is given without one.
+
+    Raises:
+        ConfigError: The setting is a text.
+    """
+    parts = name.split(".")
+    if name in _TEXTS or _is_path(parts) or is_secret(parts):
+        raise ConfigError(f"--{name} has no value; if the value begins with a dash, write --{name}=VALUE")
+    return "true"
 
 
 def mask_arguments(args: Iterable[str]) -> list[str]:

@@ -110,6 +110,23 @@ class TestCommandLine:
         ]
 
     @pytest.mark.parametrize(
+        "value", ["- item {{ x }}", "-", "-1", "-item {{ x }}", "--- {{ x }}", "--as it is", "-- "]
+    )
+    @pytest.mark.parametrize("is_one_argument", [False, True])
+    def test_value_may_begin_with_a_dash(self, value: str, is_one_argument: bool) -> None:
+        args = [f"--input.prompt={value}"] if is_one_argument else ["--input.prompt", value]
+        assert override({}, parse_cli_overrides([*args, "--engine", "VLLM"]))["input"]["prompt"] == value
+
+    @pytest.mark.parametrize("name", ["input.prompt", "remote_params.api_key", "output.path"])
+    @pytest.mark.parametrize("rest", [[], ["--engine", "VLLM"], ["--engine=VLLM"]])
+    def test_text_without_its_value_is_an_error_that_says_how_to_write_a_dash(self, name: str, rest: list[str]) -> None:
+        with pytest.raises(ConfigError, match=f"--{name} has no value.*write --{name}=VALUE"):
+            parse_cli_overrides([f"--{name}", *rest])
+
+    def test_value_that_looks_like_a_setting_needs_an_equals_sign(self) -> None:
+        assert parse_cli_overrides(["--input.prompt=--verbose"]) == ["input.prompt=--verbose"]
+
+    @pytest.mark.parametrize(
         ("args", "message"),
         [
             (["stray"], "unexpected argument 'stray'; settings"),

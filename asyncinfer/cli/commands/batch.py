@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from asyncinfer.cli.commands.dotted_paths import DottedPathsCommand
 from asyncinfer.cli.commands.options import (
-    DOTTED_PATHS,
     Config,
     Engine,
     LogFormat,
@@ -31,7 +31,7 @@ _Output = Annotated[str | None, typer.Option("--output_path", "--output-path", h
 _Id = Annotated[str, typer.Argument(help="The id of the job.")]
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def run(
     context: typer.Context,
     config: Config = None,
@@ -59,7 +59,7 @@ def run(
     _run(context, config, options, run_jobs, log_level, log_format, verbose=verbose)
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def submit(
     context: typer.Context,
     config: Config = None,
@@ -77,7 +77,7 @@ def submit(
     _run(context, config, options, submit_job, log_level, log_format, verbose=verbose)
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def status(
     context: typer.Context,
     batch_id: _Id,
@@ -96,7 +96,7 @@ def status(
     )
 
 
-@batch.command("list", context_settings=DOTTED_PATHS)
+@batch.command("list", cls=DottedPathsCommand)
 def list_(
     context: typer.Context,
     config: Config = None,
@@ -121,7 +121,7 @@ def list_(
     )
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def cancel(
     context: typer.Context,
     batch_id: _Id,
@@ -139,7 +139,7 @@ def cancel(
     _run(context, config, options, lambda c: cancel_job(c, batch_id), log_level, log_format, verbose=verbose)
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def results(
     context: typer.Context,
     batch_id: _Id,
@@ -160,7 +160,7 @@ def results(
     _run(context, config, options, lambda c: write_results(c, batch_id), log_level, log_format, verbose=verbose)
 
 
-@batch.command(context_settings=DOTTED_PATHS)
+@batch.command(cls=DottedPathsCommand)
 def local(
     context: typer.Context,
     config: Config = None,

@@ -9,9 +9,6 @@ import typer
 from asyncinfer.cli.completion import complete_config, complete_engine
 from asyncinfer.cli.messages import configure_logging
 
-# The settings of a command that accepts every setting by its dotted path.
-DOTTED_PATHS = {"allow_extra_args": True, "ignore_unknown_options": True}
-
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("text", "json")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from asyncinfer.cli.examples import config_path
 from asyncinfer.config import InferenceConfig, parse_cli_overrides
+from asyncinfer.config.overrides import names_setting
 from asyncinfer.errors import ConfigError
 
 
@@ -34,11 +35,11 @@ def split_settings(arguments: list[str]) -> tuple[list[str], list[str]]:
     remaining = list(arguments)
     while remaining:
         argument = remaining.pop(0)
-        if not argument.startswith("--"):
+        if not names_setting(argument):
             others.append(argument)
             continue
         settings.append(argument)
-        if "=" not in argument and remaining and not remaining[0].startswith("--"):
+        if "=" not in argument and remaining and not names_setting(remaining[0]):
             settings.append(remaining.pop(0))
     return settings, others
 
