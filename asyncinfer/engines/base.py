@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from asyncinfer.aio import portal
-from asyncinfer.aio.tasks import clean_up
+from asyncinfer.aio.tasks import clean_up, clean_up_after
 from asyncinfer.config import InferenceConfig
 from asyncinfer.engines.batch_blocking import BatchMethods
 from asyncinfer.engines.chat_blocking import ChatMethods
@@ -61,12 +61,13 @@ class BaseInferenceEngine(ChatMethods, RowMethods, BatchMethods):
         return portal.call(partial(self.alist_models, chat_only))
 
     async def aclose(self) -> None:
-        """Free the model or the connections."""
+        """Free the model or the connections, and close the cache."""
         self._setups.clear()
-        await self._close()
+        async with clean_up_after(self._caches.aclose):
+            await self._close()
 
     def close(self) -> None:
-        """Free the model or the connections. An engine that is used again opens them again.
+        """Free the model or the connections, and close the cache. An engine that is used again opens them again.
 
         Blocks; `aclose` is the async method. A destructor may call it: during interpreter shutdown it does nothing.
         """

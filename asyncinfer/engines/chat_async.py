@@ -59,7 +59,7 @@ class AsyncChatMethods(EngineCore):
         answer = partial(single.generate, setup.access, self._attempts, asked)
         if inference_config is not None and inference_config.cache:
             file = cache_file(inference_config)
-            answer = partial(answer_once, *file, setup.access.restored, asked, setup.keys, answer)
+            answer = partial(answer_once, self._caches, file, setup.access.restored, asked, setup.keys, answer)
         completion = await unless_stopped(stop, answer)
         return completion.append_to(asked)
 

@@ -26,6 +26,7 @@ from asyncinfer.engines.typed_answers import typed_call, with_loaded_model
 from asyncinfer.engines.unusable import UnusableEngine
 from asyncinfer.errors import ConfigError
 from asyncinfer.run.access import EngineAccess
+from asyncinfer.run.answer_cache import OpenCaches
 from asyncinfer.run.answer_check import AnswerCheck
 from asyncinfer.run.attempts import Attempts
 from asyncinfer.run.bound_engine import BoundEngine, CallSettings
@@ -62,6 +63,7 @@ class EngineCore(EngineHooks):
         self._endpoint = self._new_endpoint()
         self._semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, AdaptiveSemaphore] = WeakKeyDictionary()
         self._attempts = Attempts()
+        self._caches = OpenCaches()
         self._setups = CallSetupCache(self._new_setup)
         self._warned = set[str]()
         self._tracing: TracingFactory | None = None

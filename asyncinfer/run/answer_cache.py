@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -26,7 +27,8 @@ _NOT_KEPT = frozenset({FinishReason.ERROR, FinishReason.UNKNOWN, FinishReason.CO
 _OF_THE_REQUEST = frozenset({"usage", COST, DUPLICATE_OF, FROM_CACHE})
 # More answers than this do not wait to be written: the cache is slower than the engine.
 _MOST_WAITING = 10_000
-
+# The files that single calls keep open, for each engine.
+_MOST_OPEN = 8
 
 Restored = Callable[[Conversation], Conversation]
 
@@ -81,9 +83,43 @@ class AnswerCache:
         ]
 
 
+class OpenCaches:
+    """The files of the caches that single calls use. They stay open, because opening one takes longer than its use.
+
+    Any number of threads and event loops may use them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stores: OrderedDict[tuple[Path, int], AnswerStore] = OrderedDict()
+
+    def store(self, path: Path, max_bytes: int) -> AnswerStore:
+        """The answers in a file. Blocks: it may close another file.
+
+        Args:
+            max_bytes: The largest size of the file.
+        """
+        with self._lock:
+            store = self._stores.pop((path, max_bytes), None)
+            if store is None or not store.is_usable:
+                store = AnswerStore(path, max_bytes)
+            self._stores[path, max_bytes] = store
+            others = [self._stores.popitem(last=False)[1] for _ in range(len(self._stores) - _MOST_OPEN)]
+        for other in others:
+            other.close()
+        return store
+
+    async def aclose(self) -> None:
+        """Close the files. A call that comes later opens its file again."""
+        with self._lock:
+            stores, self._stores = self._stores, OrderedDict()
+        for store in stores.values():
+            await DISK.run(store.close)
+
+
 async def answer_once(
-    path: Path,
-    max_bytes: int,
+    caches: OpenCaches,
+    file: tuple[Path, int],
     restored: Restored,
     asked: Conversation,
     key: Callable[[Conversation], bytes],
@@ -92,28 +128,25 @@ async def answer_once(
     """The answer to one conversation: from the cache, or else from `answer`, whose result is kept.
 
     Args:
+        file: The file of the cache, and its largest size in bytes.
         restored: As in `AnswerCache`.
         key: Returns the key of the conversation. Blocks.
     """
-    store = AnswerStore(path, max_bytes)
 
     def find() -> tuple[bytes, Completion | None]:
         identity = key(asked)
-        with closing(store):
-            [found] = store.get([(identity, 0)])
+        [found] = caches.store(*file).get([(identity, 0)])
         return identity, _decoded(found, asked, restored) if found is not None else None
+
+    def keep(identity: bytes, text: bytes) -> None:
+        caches.store(*file).put([(identity, 0, text)])
 
     identity, completion = await DISK.run(find)
     if completion is not None:
         return completion
     completion = await answer()
     if (text := _encoded(completion)) is not None:
-
-        def keep() -> None:
-            with closing(store):
-                store.put([(identity, 0, text)])
-
-        await DISK.run(keep)
+        await DISK.run(keep, identity, text)
     return completion
 
 

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -79,6 +80,8 @@ class AnswerStore:
         self.path, self._max_bytes, self._now = path, max_bytes, now
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._process = 0  # It has opened the file. A fork of it opens it again.
+        self._finalizer: Callable[[], object] | None = None
         self._file: os.stat_result | None = None
         self.is_usable = True
 
@@ -151,6 +154,8 @@ class AnswerStore:
         return work(self._opened())
 
     def _opened(self) -> sqlite3.Connection:
+        if self._database is not None and (self._process != os.getpid() or not self._is_in_place()):
+            self._close()
         if self._database is None:
             disk.make_folder(self.path.parent, private=True)
             # SQLite would give the file the permissions of other files. Answers are private.
@@ -159,6 +164,8 @@ class AnswerStore:
             os.close(fd)
             database = sqlite3.connect(self.path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
             self._database = database
+            self._process = os.getpid()
+            self._finalizer = weakref.finalize(self, _close_in, os.getpid(), database)
             self._lay_out(database)
             with suppress(sqlite3.OperationalError):  # Another process has just created the file, and sets the mode.
                 database.execute("PRAGMA journal_mode = WAL")
@@ -178,12 +185,17 @@ class AnswerStore:
             elif layout != _LAYOUT:
                 raise ForeignFileError("another version of asyncinfer wrote it; set another cache_path for this one")
 
+    def _is_in_place(self) -> bool:
+        """Whether the path still names the open file. It may have been removed, or replaced by another one."""
+        with suppress(FileNotFoundError):
+            return self._file is not None and os.path.samestat(self._file, self.path.stat())
+        return False
+
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         """Move a file that is damaged away, so that a new one takes its place. Another process may have done so."""
         self._close()
-        with suppress(FileNotFoundError):
-            if self._file is None or not os.path.samestat(self._file, self.path.stat()):
-                return
+        if not self._is_in_place():
+            return
         aside = self.path.with_name(f"{self.path.name}.damaged-{int(self._now())}")
         log.warning("%s cannot be used: %s. It is kept as %s, and a new cache begins", self.path, error, aside.name)
         for suffix in _FILES:
@@ -191,10 +203,9 @@ class AnswerStore:
                 disk.replace(Path(f"{self.path}{suffix}"), Path(f"{aside}{suffix}"))
 
     def _close(self) -> None:
-        database, self._database = self._database, None
-        if database is not None:
-            with suppress(sqlite3.Error):
-                database.close()
+        finalizer, self._database = self._finalizer, None
+        if finalizer is not None:
+            finalizer()
 
     def _get(self, database: sqlite3.Connection, rows: Sequence[Identity]) -> list[bytes | None]:
         found: dict[Identity, bytes] = {}
@@ -242,6 +253,13 @@ class AnswerStore:
             database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return removed
+
+
+def _close_in(process: int, database: sqlite3.Connection) -> None:
+    """Close the file, unless this is a fork of the process that has opened it: SQLite does not support that."""
+    if os.getpid() == process:
+        with suppress(sqlite3.Error):
+            database.close()
 
 
 def _number(database: sqlite3.Connection, query: str) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import gc
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +140,87 @@ async def test_single_calls_use_the_cache(config: InferenceConfig) -> None:
     [third] = await engine.ainfer([asked], config)  # Runs and calls share it.
     assert third.text == first.text
     assert engine.asked == {"a": 1}
+
+
+class TestOpenFile:
+    """Single calls keep the file open until the engine is closed."""
+
+    @pytest.fixture
+    def path(self, config: InferenceConfig) -> Path:
+        return Path(str(config.cache_path))
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The files that were opened, in this order."""
+        opened, connect = list[str](), sqlite3.connect
+
+        def record(path: Path, **options: Any) -> sqlite3.Connection:
+            opened.append(path.name)
+            return connect(path, **options)
+
+        monkeypatch.setattr(sqlite3, "connect", record)
+        return opened
+
+    async def test_calls_share_it(self, config: InferenceConfig, opened: list[str]) -> None:
+        async with FakeEngine() as engine:
+            for text in ("a", "b", "a"):
+                await engine.agenerate(text, config)
+            await asyncio.gather(*(engine.agenerate(f"text {number}", config) for number in range(20)))
+        assert opened == ["answers.sqlite3"]
+
+    def test_event_loops_share_it(self, config: InferenceConfig, opened: list[str]) -> None:
+        engine = FakeEngine()
+        for text in ("a", "b", "a"):
+            asyncio.run(asyncio.wait_for(engine.agenerate(text, config), 30))
+        assert engine.asked == {"a": 1, "b": 1}
+        assert len(opened) == 1
+        engine.close()
+
+    async def test_closing_the_engine_closes_it(self, config: InferenceConfig, path: Path, opened: list[str]) -> None:
+        log = path.with_name(f"{path.name}-wal")  # SQLite removes it when nobody has the file open.
+        async with FakeEngine() as engine:
+            await engine.agenerate("a", config)
+            assert log.exists()
+        assert not log.exists()
+        await engine.agenerate("a", config)
+        assert (engine.asked, len(opened)) == ({"a": 1}, 2)
+        await engine.aclose()
+
+    async def test_it_is_closed_with_an_engine_that_nobody_refers_to(self, config: InferenceConfig, path: Path) -> None:
+        engine = FakeEngine()
+        await engine.agenerate("a", config)
+        del engine
+        gc.collect()
+        assert not path.with_name(f"{path.name}-wal").exists()
+
+    async def test_file_that_was_removed_is_made_again(
+        self, config: InferenceConfig, path: Path, opened: list[str]
+    ) -> None:
+        async with FakeEngine() as engine:
+            await engine.agenerate("a", config)
+            for file in path.parent.glob("answers.sqlite3*"):
+                file.unlink()
+            await engine.agenerate("a", config)
+            assert path.exists()
+            await engine.agenerate("a", config)
+        assert engine.asked == {"a": 2}
+        assert len(opened) == 2
+
+    async def test_file_that_could_not_be_used_is_tried_again(self, config: InferenceConfig, path: Path) -> None:
+        path.mkdir()
+        async with FakeEngine() as engine:
+            await engine.agenerate("a", config)
+            path.rmdir()
+            await engine.agenerate("a", config)
+            await engine.agenerate("a", config)
+        assert engine.asked == {"a": 2}
+
+    async def test_only_the_files_of_the_latest_calls_stay_open(self, config: InferenceConfig, tmp_path: Path) -> None:
+        async with FakeEngine() as engine:
+            for number in range(20):
+                path = tmp_path / f"{number}.sqlite3"
+                await engine.agenerate("a", config.model_copy(update={"cache_path": str(path)}))
+            assert len(list(tmp_path.glob("*-wal"))) == 8
 
 
 async def test_iteration_uses_the_cache(config: InferenceConfig) -> None:

@@ -189,13 +189,13 @@ def test_file_that_another_process_has_replaced_is_not_set_aside(path: Path) -> 
     def late(database: sqlite3.Connection) -> None:
         """Notices the damage only after the other one has replaced the file."""
         if next(attempts, False):
+            path.unlink()
             first.put([(key(1), 0, b"one")])
             raise sqlite3.DatabaseError("damaged")
 
     with closing(first), closing(second):
         path.write_bytes(b"")
         second.get([(key(9), 0)])
-        path.unlink()
         second._try(late)
         assert second.get([(key(1), 0)]) == [b"one"]
     assert not list(path.parent.glob("*.damaged-*"))
