@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from asyncinfer.aio.clock import Clock
@@ -161,7 +162,7 @@ class RunBase:
         spending = self.spending
         if spending is None:
             return None
-        await DISK.run(spending.prepare, executor.is_sent_alone)
+        await DISK.run(partial(spending.prepare, executor.is_sent_alone, is_batch=executor.is_batch))
         stats.cost = spending.total
         if self.count_earlier is not None:
             await self.count_earlier(spending)

@@ -47,12 +47,15 @@ class Spending:
         self._unknown: str | None = None
         self._counted: set[int] = set()
 
-    def prepare(self, is_sent_alone: Callable[[Conversation], bool] = _is_sent_alone) -> None:
+    def prepare(
+        self, is_sent_alone: Callable[[Conversation], bool] = _is_sent_alone, *, is_batch: bool = False
+    ) -> None:
         """Load the price list, if it is needed. Blocks.
 
         Args:
             is_sent_alone: Whether a row may be sent as a single request. By default, all are. Batch jobs have prices of
                 their own.
+            is_batch: Rows are sent in batch jobs.
 
         Raises:
             ConfigError: There is a limit on the cost, and the price of a model is unknown.
@@ -60,7 +63,9 @@ class Spending:
         self._is_sent_alone = is_sent_alone
         self._pricing.load()
         if self._max_cost is not None:
-            self._check_prices()
+            self._check_prices(is_batch=False)
+            if is_batch:
+                self._check_prices(is_batch=True)
 
     def answered(self, row: Row, completion: Completion) -> None:
         """Count an answer. Its usage is that of its last attempt."""
@@ -122,10 +127,11 @@ class Spending:
         self._usd += cost
         self._has_cost = True
 
-    def _check_prices(self) -> None:
+    def _check_prices(self, *, is_batch: bool) -> None:
         for name, endpoint in self._pricing.endpoints.items():
-            if self._pricing.price(PriceKey(name)) is None:
+            if self._pricing.price(PriceKey(name, is_batch=is_batch)) is None:
                 where = f" at {name}" if name is not None else ""
+                where += " in batch jobs" if is_batch else ""
                 raise ConfigError(
                     f"max_cost: the price of {endpoint.model!r}{where} is unknown{self._pricing.why_not_listed()}; set "
                     "cost_per_million"
@@ -153,9 +159,8 @@ class Spending:
         asked, is_batch = model_of(conversation), not self._is_sent_alone(conversation)
         prices = [self._pricing.price(PriceKey(name, asked, is_batch=is_batch)) for name in self._pricing.endpoints]
         if None in prices:
-            raise ConfigError(
-                f"max_cost: {where} asks for the model {asked!r}, whose price is unknown; set cost_per_million.models"
-            )
+            what = "whose price in batch jobs is unknown" if is_batch else "whose price is unknown"
+            raise ConfigError(f"max_cost: {where} asks for the model {asked!r}, {what}; set cost_per_million.models")
         return Amount(sum(bound), max(price.bound(*bound) for price in prices if price is not None))
 
     def _spent(self, usage: Usage) -> Amount:

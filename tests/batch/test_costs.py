@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from asyncinfer import BatchStatus, CostPerMillion, GenerationParams, InferenceConfig, RunSummary, SpendingLimitError
+from asyncinfer import (
+    BatchStatus,
+    ConfigError,
+    CostPerMillion,
+    GenerationParams,
+    InferenceConfig,
+    RunSummary,
+    SpendingLimitError,
+)
+from asyncinfer.run.pricing import PriceKey, Pricing
+from asyncinfer.types.costs import TokenPrice
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults, Job, Line
 from tests.fakes import question, questions, read_jsonl, write_jsonl
@@ -38,6 +48,21 @@ async def test_row_with_its_own_settings_has_the_price_of_a_single_request(job: 
     assert job.server.single == {"b": 1}
     assert usd(summary) == pytest.approx(BATCH + SINGLE)
     assert [row["metadata"]["cost"] for row in read_jsonl(job.output)] == [pytest.approx(BATCH), pytest.approx(SINGLE)]
+
+
+async def test_limit_needs_the_price_of_the_model_in_batch_jobs(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = Pricing._look_up
+
+    def without_batches(self: Pricing, key: PriceKey) -> TokenPrice | None:
+        return None if key.is_batch else look_up(self, key)
+
+    monkeypatch.setattr(Pricing, "_look_up", without_batches)
+    job.write_input(2)
+    with pytest.raises(
+        ConfigError, match="^max_cost: the price of 'm' in batch jobs is unknown; set cost_per_million$"
+    ):
+        await run(job, max_cost=1)
+    assert not job.server.requests
 
 
 async def test_row_that_is_sent_online_after_a_failure_has_the_price_of_a_single_request(
