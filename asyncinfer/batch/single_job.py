@@ -124,8 +124,8 @@ def _write(path: Path, api: BatchApi, access: EngineAccess, conversations: Seque
     if rows > limits.rows or size > limits.bytes or rows < limits.least_rows:
         raise InputError(
             f"a batch job of {api.name} may have {limits.least_rows:,} to {limits.rows:,} requests and "
-            f"{limits.bytes:,} bytes (found {rows:,} requests and {size:,} bytes). `run` with `batch` splits any "
-            "number of rows into jobs"
+            f"{limits.bytes:,} bytes (found {rows:,} requests and {size:,} bytes). `asyncinfer batch run`, or arun "
+            "with `batch` in Python, splits any number of rows into jobs"
         )
     return JobFile(path, size, rows)
 
@@ -140,7 +140,9 @@ def _as_sent(access: EngineAccess, conversation: Conversation) -> Conversation:
     if sent is not None:
         return sent
     what = "settings of its own" if conversation.has_settings else "tools, which the API does not combine with a schema"
-    raise invalid_request(f"it has {what}. `run` with `batch` sends such rows one by one")
+    raise invalid_request(
+        f"it has {what}. `asyncinfer batch run`, or arun with `batch` in Python, sends such rows one by one"
+    )
 
 
 def _temporary() -> Path:

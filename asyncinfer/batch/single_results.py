@@ -65,7 +65,8 @@ def _check_ended(info: BatchInfo) -> None:
     if not info.is_terminal:
         raise BatchError(
             f"the batch job {info.id} has not ended: it is {info.status} ({info.completed_requests} of "
-            f"{info.total_requests} requests are done). Get its results when `get_batch_status` says `is_terminal`"
+            f"{info.total_requests} requests are done). Get its results once `asyncinfer batch status {info.id}`, or "
+            "get_batch_status in Python, shows that it is completed, failed, expired or cancelled"
         )
     if info.status is BatchStatus.FAILED:
         raise BatchError(

@@ -89,8 +89,13 @@ async def test_results_of_a_job_that_goes_on_are_an_error(job: BatchJob, faults:
     faults.slow_polls = 10
     async with job.engine() as engine:
         batch_id = await engine.ainfer_batch(questions(1))
-        with pytest.raises(BatchError, match="has not ended: it is in_progress"):
+        with pytest.raises(BatchError) as caught:
             await engine.aget_batch_results(batch_id, questions(1))
+        assert str(caught.value) == (
+            f"the batch job {batch_id} has not ended: it is in_progress (0 of 1 requests are done). Get its results "
+            f"once `asyncinfer batch status {batch_id}`, or get_batch_status in Python, shows that it is "
+            "completed, failed, expired or cancelled"
+        )
         with pytest.raises(RuntimeError):  # The class of the error in Oumi.
             await engine.aget_batch_results_partial(batch_id, questions(1))
 
@@ -150,7 +155,10 @@ async def test_conversation_that_cannot_be_sent_is_named(job: BatchJob) -> None:
 
 async def test_no_conversations_are_an_error(job: BatchJob) -> None:
     async with job.engine() as engine:
-        with pytest.raises(InputError, match="`run` with `batch` splits any number of rows into jobs"):
+        with pytest.raises(
+            InputError,
+            match="`asyncinfer batch run`, or arun with `batch` in Python, splits any number of rows into jobs",
+        ):
             await engine.ainfer_batch([])
 
 
