@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import anyio
 
@@ -20,6 +20,7 @@ log = logging.getLogger("asyncinfer")
 _CANCELLED_AT_ONCE = 8
 # How long cancelling jobs, and deleting a file, may take (seconds).
 _CANCEL_SECONDS, _DELETE_SECONDS = 20.0, 30.0
+_NOT_FOUND = 404
 
 
 async def cancel_jobs(api: BatchApi, folder: JobFolder, jobs: Sequence[JobState]) -> dict[int, BatchInfo]:
@@ -54,20 +55,30 @@ async def _cancel(api: BatchApi, folder: JobFolder, job: JobState, ended: dict[i
             await DISK.run(folder.write, job)
 
 
-async def delete_requests(api: BatchApi, info: BatchInfo) -> None:
-    """Delete the file with the requests of a job, if the provider stores it. A failure is only logged."""
+async def delete_requests(api: BatchApi, job: str, file_ids: Iterable[str | None]) -> None:
+    """Delete the files with the requests of a job, if the provider stores them. A failure is only logged.
+
+    Args:
+        job: The id of the job, or its tag if it was not created.
+        file_ids: The files. None, and a file that was deleted before, are left out.
+    """
     files = api.dialect.files
-    if files is None or info.input_file_id is None:
+    if files is None:
         return
-    try:
-        with anyio.fail_after(_DELETE_SECONDS):
-            await api.client.do(files.delete(api.client.context, info.input_file_id))
-    except (RequestError, TimeoutError) as error:
-        why = error_str(error) or f"no response in {_DELETE_SECONDS:g} s"
-        log.warning(
-            "The file %s with the requests of the batch job %s stays at the provider, because it could not be deleted: "
-            "%s",
-            info.input_file_id,
-            info.id,
-            why,
-        )
+    for file_id in dict.fromkeys(file_ids):
+        if file_id is None:
+            continue
+        try:
+            with anyio.fail_after(_DELETE_SECONDS):
+                await api.client.do(files.delete(api.client.context, file_id))
+        except (RequestError, TimeoutError) as error:
+            if isinstance(error, RequestError) and error.status_code == _NOT_FOUND:
+                continue
+            why = error_str(error) or f"no response in {_DELETE_SECONDS:g} s"
+            log.warning(
+                "The file %s with the requests of the batch job %s stays at the provider, because it could not be "
+                "deleted: %s",
+                file_id,
+                job,
+                why,
+            )

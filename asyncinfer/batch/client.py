@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
 from urllib.parse import urljoin
@@ -49,8 +49,11 @@ class BatchClient:
         self._signers: dict[str, Signer] = {}
         self._clean_error, self._clean_response = clean_error, clean_response
 
-    async def do(self, steps: Steps[T]) -> T:
+    async def do(self, steps: Steps[T], on_stored: Callable[[str], Awaitable[None]] | None = None) -> T:
         """Run an operation, and return its result.
+
+        Args:
+            on_stored: Called with the id of each file that the provider has stored.
 
         Raises:
             RequestError: A request failed, or the API refused it.
@@ -59,6 +62,8 @@ class BatchClient:
         try:
             step = next(steps)
             while True:
+                if on_stored is not None and step.stored is not None:
+                    await on_stored(step.stored)
                 step = steps.send(await self._response(step))
         except StopIteration as end:
             return end.value
@@ -117,7 +122,7 @@ class BatchClient:
 
     async def _chunks(self, download: Exchange) -> AsyncGenerator[bytes]:
         """Yield the body of a response. Redirects are followed without credentials: the new URL has its own."""
-        request, service = download
+        request, service = download.request, download.service
         for _ in range(_MOST_REDIRECTS):
             signed = await self._signed(request._replace(limits=_RESULT_LIMITS), service)
             async with self._transport.stream(signed) as streamed:

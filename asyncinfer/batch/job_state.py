@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -55,6 +55,7 @@ class JobState:
         tried: When the last attempt to submit it began (Unix time); 0 before the first one.
         batch_id: The provider's id; None until the job is known to be submitted.
         is_cancelled: This run cancelled the job because it was stopped.
+        stored: The ids of the files that the provider has stored for the job, in all attempts to submit it.
     """
 
     tag: str
@@ -68,6 +69,7 @@ class JobState:
     tried: float = 0.0
     batch_id: str | None = None
     is_cancelled: bool = False
+    stored: list[str] = field(default_factory=list[str])
 
 
 def batch_folder(scratch: Path) -> Path:

@@ -107,7 +107,7 @@ class Jobs:
                 )
                 continue
             if job.batch_id is None and not (job.tried and await parts.submission.find(job)):
-                await DISK.run(parts.folder.remove, job)  # It was never submitted: its rows are sent now.
+                await self._remove_unsent(job)  # It was never submitted: its rows are sent now.
                 continue
             for group in await parts.groups(job):
                 for row_id in group:
@@ -128,6 +128,7 @@ class Jobs:
             if any(parts.rows.offset(row_id, job.number) is not None for row_id in ids):
                 continue
             if all(has_row(*row_id) for row_id in ids):  # The answers are saved, or a later job has the rows.
+                await self._delete_unneeded(job)
                 await DISK.run(parts.folder.remove, job)
             else:
                 log.warning(
@@ -144,16 +145,17 @@ class Jobs:
     async def discard(self, job: JobState, info: BatchInfo) -> None:
         """Close a job that was handled. If it has rows that were not read, its state stays for the next run.
 
-        Otherwise the file of its requests is deleted at the provider.
+        Otherwise the files of its requests are deleted at the provider, and then its state is removed: the next run
+        deletes what a killed run has left.
         """
         if self.is_input_cut and job.number < self.first_own:
             ids = await DISK.run(self._parts.folder.ids, job)
             if any(self._parts.rows.is_unread(row_id, job.number) for row_id in ids):
                 self.close(job)
                 return
-        await DISK.run(self._parts.folder.remove, job)
         self.close(job)
-        await delete_requests(self._parts.api, info)
+        await delete_requests(self._parts.api, info.id, [info.input_file_id, *job.stored])
+        await DISK.run(self._parts.folder.remove, job)
 
     async def take(self, added: Added, *, most: int | None = None) -> None:
         """Submit jobs that are full, and handle the rows that are in no job.
@@ -215,9 +217,27 @@ class Jobs:
                 self._parts.outcomes.failed_with(row, error)
 
     async def _give_up(self, job: JobState, error: Exception) -> None:
-        """Report the rows of a job as failed, and remove the job: it was not sent, and will not be."""
+        """Report the rows of a job as failed, and remove the job: it does not exist, and will not be sent."""
         await self.fail(job, error)
+        await self._remove_unsent(job)
+
+    async def _remove_unsent(self, job: JobState) -> None:
+        """Remove a job that does not exist, and the files that the provider has stored for it."""
+        await delete_requests(self._parts.api, job.tag, job.stored)
         await DISK.run(self._parts.folder.remove, job)
+
+    async def _delete_unneeded(self, job: JobState) -> None:
+        """Delete the files of a job whose results are not needed, if it has ended."""
+        api = self._parts.api
+        if api.dialect.files is None or job.batch_id is None:
+            return
+        try:
+            info = await api.client.do(api.dialect.status(api.client.context, job.batch_id))
+        except RequestError as error:
+            log.info("The state of the batch job %s is not known: %s", job.batch_id, error)
+            return
+        if info.is_terminal:
+            await delete_requests(api, info.id, [info.input_file_id, *job.stored])
 
     async def _send_online(self, job: JobState) -> None:
         """Send the rows of a job as single requests: the provider does not accept a job of so few rows."""

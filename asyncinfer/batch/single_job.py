@@ -14,6 +14,7 @@ from anyio import CancelScope
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.api import BatchApi
+from asyncinfer.batch.clean_up import delete_requests
 from asyncinfer.batch.custom_ids import RowId, custom_id
 from asyncinfer.batch.job_state import new_tag
 from asyncinfer.batch.submission import is_refusal
@@ -68,10 +69,17 @@ async def submit(api: BatchApi, access: EngineAccess, conversations: Sequence[Co
     try:
         file = await DISK.run(_write, path, api, access, conversations)
         sent = SentJob(new_tag(), file, api.window, datetime.now(UTC))
+        stored: list[str] = []
+
+        async def note_stored(file_id: str) -> None:
+            stored.append(file_id)
+
         try:
-            return await api.client.do(api.dialect.submit(api.client.context, file, sent.tag, sent.window))
+            steps = api.dialect.submit(api.client.context, file, sent.tag, sent.window)
+            return await api.client.do(steps, note_stored)
         except RequestError as error:
             if is_refusal(error) or isinstance(error, UnreachableError):  # The last request was not even sent.
+                await delete_requests(api, sent.tag, stored)
                 raise
             return await _found(api, sent, error)
         except BaseException:  # It is cancelled.

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 
@@ -134,14 +135,21 @@ class Submission:
         job.tried = self._wall()
         await DISK.run(self._folder.write, job)
         client = self._api.client
+        steps = self._api.dialect.submit(client.context, self._file(job), job.tag, job.window)
         try:
-            batch_id = await client.do(self._api.dialect.submit(client.context, self._file(job), job.tag, job.window))
+            batch_id = await client.do(steps, partial(self._note_stored, job))
         except RequestError as error:
             if is_refusal(error):
                 raise
             return error
         await self._save(job, batch_id)
         return None
+
+    async def _note_stored(self, job: JobState, file_id: str) -> None:
+        if file_id not in job.stored:
+            job.stored.append(file_id)
+            with anyio.CancelScope(shield=True):
+                await DISK.run(self._folder.write, job)
 
     async def _cancel(self, job: JobState, other: BatchInfo) -> None:
         log.warning("The batch job %s exists twice; %s is cancelled", job.tag, other.id)

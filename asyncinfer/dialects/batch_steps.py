@@ -22,10 +22,12 @@ class Exchange(NamedTuple):
 
     Args:
         service: The signer of the request: `API`, `UNSIGNED`, or the name of another service.
+        stored: The id of a file that the provider has stored for the job before this request; None if there is none.
     """
 
     request: HttpRequest
     service: str = API
+    stored: str | None = None
 
 
 class Upload(NamedTuple):
@@ -37,6 +39,7 @@ class Upload(NamedTuple):
         before: What the body has before the content of the file.
         after: What the body has after it.
         service: As in `Exchange`.
+        stored: As in `Exchange`.
     """
 
     request: HttpRequest
@@ -44,6 +47,7 @@ class Upload(NamedTuple):
     before: bytes = b""
     after: bytes = b""
     service: str = API
+    stored: str | None = None
 
 
 Step = Exchange | Upload

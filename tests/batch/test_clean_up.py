@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from aiohttp import web
 
-from asyncinfer import RunInterruptedError, Stop
+from asyncinfer import RequestError, RunInterruptedError, Stop
 from asyncinfer.batch import clean_up
 from asyncinfer.scratch.file import scratch_path
 from tests.batch.conftest import BatchJob
 from tests.batch.server import Faults
-from tests.fakes import answer_to
+from tests.fakes import answer_to, questions
+
+REFUSAL = (400, {"error": {"message": "the file is too large"}})
 
 
 async def stopped_with_two_jobs(job: BatchJob) -> None:
@@ -105,7 +108,75 @@ class TestFilesOfRequests:
             await job.run(stop)
         assert len(job.server.files) == 1
 
-    @pytest.mark.parametrize("status", [403, 404, 500])
+    async def test_file_of_a_job_that_the_api_refuses_is_deleted(self, job: BatchJob, faults: Faults) -> None:
+        faults.refuse = REFUSAL
+        job.write_input(4)
+        summary = await job.run()
+        assert "the file is too large" in summary.failure_samples[0][1].error_message
+        assert job.server.files == {}
+
+    async def test_file_of_a_single_job_that_the_api_refuses_is_deleted(self, job: BatchJob, faults: Faults) -> None:
+        faults.refuse = REFUSAL
+        async with job.engine() as engine:
+            with pytest.raises(RequestError, match="the file is too large"):
+                await engine.ainfer_batch(questions(2))
+        assert job.server.files == {}
+
+    async def test_refusal_is_reported_also_if_the_file_cannot_be_deleted(
+        self, job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        faults.refuse, faults.delete_status = REFUSAL, 500
+        async with job.engine() as engine:
+            with pytest.raises(RequestError, match="the file is too large"):
+                await engine.ainfer_batch(questions(2))
+        assert "The file file-1 with the requests of the batch job asyncinfer-" in caplog.text
+        assert "stays at the provider" in caplog.text
+
+    async def test_files_of_all_attempts_to_submit_a_job_are_deleted(self, job: BatchJob, faults: Faults) -> None:
+        def refuse_twice(method: str, path: str) -> None:
+            if (method, path) == ("POST", "/v1/batches") and len(job.server.files) < 3:
+                raise web.HTTPServiceUnavailable
+
+        job.server.on_request = refuse_twice
+        job.write_input(4)
+        await job.run()
+        assert job.server.requests.count(("POST", "/v1/files")) == 3
+        assert job.server.files == {}
+        job.check_output(4)
+
+    @pytest.mark.parametrize(
+        "step", [("POST", "/v1/batches"), ("DELETE", "/v1/files/file-1")], ids=["creation", "deletion"]
+    )
+    async def test_next_run_deletes_what_a_run_has_left_that_ended_before_the(
+        self, step: tuple[str, str], job: BatchJob
+    ) -> None:
+        def end_run(*request: str) -> None:
+            if request == step:
+                scope.cancel()
+                raise web.HTTPServiceUnavailable
+
+        job.server.on_request = end_run
+        job.write_input(4)
+        with anyio.CancelScope() as scope:
+            await job.run()
+        assert scope.cancelled_caught
+        assert list(job.server.files) == ["file-1"]
+        job.server.on_request = lambda _method, _path: None
+        await job.run()
+        assert job.server.files == {}
+        assert set(job.server.asked.values()) == {1}
+        job.check_output(4)
+
+    async def test_file_that_is_not_there_is_not_named(
+        self, job: BatchJob, faults: Faults, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        faults.delete_status = 404
+        job.write_input(4)
+        await job.run()
+        assert "stays at the provider" not in caplog.text
+        job.check_output(4)
+
+    @pytest.mark.parametrize("status", [403, 500])
     async def test_file_that_cannot_be_deleted_is_named_and_the_run_succeeds(
         self, job: BatchJob, faults: Faults, status: int, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -105,6 +105,18 @@ async def test_refused_job_and_upload_that_was_cut_off_are_repeated(provider: Pr
 
     provider.check(await provider.run())
 
+    assert provider.server.requests_files == []
+
+
+async def test_file_of_a_job_that_the_api_rejects_is_deleted(provider: ProviderRun) -> None:
+    provider.server.rejected = 3
+
+    summary = await provider.run()
+
+    assert summary.failed == _ROWS
+    assert "rejected" in summary.failure_samples[0][1].error_message
+    assert provider.server.requests_files == []
+
 
 async def test_results_in_other_order_and_twice_are_matched(provider: ProviderRun) -> None:
     provider.server.plan = lambda number: Plan(shuffled=True, doubled=True)

@@ -57,7 +57,8 @@ def submit(context: BatchContext, job_file: JobFile, tag: str, window: str) -> S
     file_name = yield from upload_file(context, job_file, tag)
     batch = {"displayName": tag, "inputConfig": {"fileName": file_name}}
     path = f"/{quote(_model(context.model))}:batchGenerateContent"
-    created = json_object((yield native_exchange(context, "POST", path, to_json({"batch": batch}))))
+    create = native_exchange(context, "POST", path, to_json({"batch": batch}))
+    created = json_object((yield create._replace(stored=file_name)))
     return required_text(created, "name")
 
 

@@ -105,7 +105,7 @@ class FakeBatchServer:
     `on_response` is called with the number of each response before it is sent.
 
     Faults: `cuts` uploads are cut off in the middle. `refused` requests for a job are answered with 500, and `lost`
-    ones too, but their job exists.
+    ones too, but their job exists. `rejected` requests for a job are answered with 400.
     """
 
     prefix = "/v1"
@@ -118,7 +118,7 @@ class FakeBatchServer:
         self.problems: list[str] = []
         self.requests: list[str] = []
         self.on_response: Callable[[int], Awaitable[None]] | None = None
-        self.cuts = self.lost = self.refused = 0
+        self.cuts = self.lost = self.refused = self.rejected = 0
         self._numbers = itertools.count(1)  # Files may be deleted, so that their number is no id.
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -154,6 +154,11 @@ class FakeBatchServer:
         await self._server.close()
 
     # Files
+
+    @property
+    def requests_files(self) -> list[str]:
+        """The ids of the files of requests that are stored."""
+        return [file.id for file in self.files.values() if file.purpose != "batch_output"]
 
     def store(self, name: str, purpose: str, content: bytes, file_id: str | None = None) -> StoredFile:
         file = StoredFile(file_id or f"file-{next(self._numbers)}", name, purpose, content)
@@ -197,6 +202,9 @@ class FakeBatchServer:
         if self.refused:
             self.refused -= 1
             raise web.HTTPInternalServerError(text=json.dumps({"error": {"message": "refused"}}))
+        if self.rejected:
+            self.rejected -= 1
+            raise web.HTTPBadRequest(text=json.dumps({"error": {"message": "rejected"}}))
         rows = [json.loads(line) for line in file.content.splitlines() if line.strip()]
         job = Job(job_id, request, file.id, rows, self.plan(len(self.jobs) + 1), size=len(file.content))
         self.jobs[job_id] = job

@@ -74,7 +74,8 @@ def upload_dataset(context: BatchContext, file: JobFile, name: str) -> Steps[Non
             return
     elif not response.is_success:
         raise status_error(response)
-    uploaded = yield file_upload(account_request(context, "POST", f"{_path(name)}:upload"), file, name, {})
+    upload = file_upload(account_request(context, "POST", f"{_path(name)}:upload"), file, name, {})
+    uploaded = yield upload._replace(stored=name)
     if not uploaded.is_success:
         raise status_error(uploaded)
 

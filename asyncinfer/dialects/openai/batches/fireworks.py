@@ -65,7 +65,8 @@ def submit(context: BatchContext, file: JobFile, tag: str, window: str) -> Steps
     yield from upload_dataset(context, file, name)
     body = {"model": context.model, "displayName": tag, "inputDatasetId": f"{account_of(context)}/datasets/{name}"}
     query = query_of(batchInferenceJobId=name)
-    response = yield Exchange(account_request(context, "POST", "/batchInferenceJobs", to_json(body), query=query))
+    create = account_request(context, "POST", "/batchInferenceJobs", to_json(body), query=query)
+    response = yield Exchange(create, stored=name)
     return name if response.status == _CONFLICT else short_id(required_id(json_object(response), "name"))
 
 

@@ -33,7 +33,7 @@ def submit(quirks: BatchQuirks, context: BatchContext, file: JobFile, tag: str, 
     file_id = yield from upload(context, file, tag)
     job = NewJob(file_id, tag, endpoint, "24h" if hours == 24 else window.strip(), hours)
     body = (quirks.body or openai_body)(context, job)
-    created = yield Exchange(quirks.send(context, "POST", quirks.jobs, to_json(body)))
+    created = yield Exchange(quirks.send(context, "POST", quirks.jobs, to_json(body)), stored=file_id)
     return job_info(json_object(created)).id
 
 

@@ -37,20 +37,20 @@ def upload(context: BatchContext, file: JobFile, tag: str) -> Steps[str]:
     file_id = response.headers.get("x-together-file-id") or response.headers.get("X-Together-File-Id")
     if response.status not in _REDIRECTS or not file_id:
         raise status_error(response)
-    yield from _put(request, response, file)
+    yield from _put(request, response, file, file_id)
     ended = yield Exchange(context.request("POST", f"{FILES}/{segment(file_id)}/preprocess"))
     if not ended.is_success:
         raise status_error(ended)
     return file_id
 
 
-def _put(request: HttpRequest, response: HttpResponse, file: JobFile) -> Steps[None]:
+def _put(request: HttpRequest, response: HttpResponse, file: JobFile, file_id: str) -> Steps[None]:
     """Upload a file to the URL of a redirect."""
     url = request.url
     for _ in range(_MOST_REDIRECTS):
         url = _target(url, response)
         put = HttpRequest(url, _HEADERS, b"", "PUT", request.timeout, request.limits)
-        response = yield Upload(put, file.path, service=UNSIGNED)
+        response = yield Upload(put, file.path, service=UNSIGNED, stored=file_id)
         if response.status not in _REDIRECTS:
             break
     if not response.is_success:
