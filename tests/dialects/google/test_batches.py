@@ -16,10 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncinfer.dialects.batch import FileQuery, SentJob
+from asyncinfer.dialects.batch_steps import Step
 from asyncinfer.dialects.google.batches import answer, info
+from asyncinfer.dialects.google.files import GEMINI_FILES
 from asyncinfer.errors import ConfigError, RequestError
 from asyncinfer.providers.rows.cloud_platforms import GOOGLE_GEMINI
 from asyncinfer.types.batch import BatchStatus
+from asyncinfer.types.http import HttpResponse
 from tests.batch.driver import Driver, check_pages_of_jobs, questions, texts, write_job
 from tests.batch.fakes.gemini import KEY, FakeGeminiBatches
 from tests.batch.fakes.jobs import START, Outcome
@@ -49,6 +52,21 @@ async def test_job_is_submitted_polled_and_read(tmp_path: Path) -> None:
         assert (info.status, info.total_requests, info.completed_requests) == (BatchStatus.COMPLETED, 2, 2)
         assert (info.created_at, info.completed_at, info.output_file_id) == (START, START, "files/results-b0")
         assert texts(await ours.completions(batch_id)) == {"row-0": "re: a", "row-1": "re: b"}
+
+
+async def test_creation_names_the_file_that_is_stored_by_then(tmp_path: Path) -> None:
+    async with FakeGeminiBatches() as api:
+        ours, stored = driver(api), list[str | None]()
+        send = ours.send
+
+        async def record(step: Step) -> HttpResponse:
+            stored.append(step.stored)
+            return await send(step)
+
+        ours.send = record
+        await ours.submit(tmp_path, questions("a"))
+        assert stored == [None, None, "files/f0"]
+        assert await ours.run(GEMINI_FILES.delete(ours.context, "files/f0"))
 
 
 async def test_sdk_runs_the_same_job(tmp_path: Path) -> None:
