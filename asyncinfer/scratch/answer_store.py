@@ -49,6 +49,8 @@ _PARAMETERS = 400
 _FILES = ("", "-wal", "-shm")
 # The files that were reported as not usable, and why.
 _reported = set[tuple[Path, str]]()
+# The files that the parent of this process has opened. Python closes a file to which nothing refers.
+_inherited = list[sqlite3.Connection]()
 
 
 class CacheInfo(NamedTuple):
@@ -256,10 +258,12 @@ class AnswerStore:
 
 
 def _close_in(process: int, database: sqlite3.Connection) -> None:
-    """Close the file, unless this is a fork of the process that has opened it: SQLite does not support that."""
-    if os.getpid() == process:
-        with suppress(sqlite3.Error):
-            database.close()
+    """Close the file. In a fork of the process that has opened it, leave it open: SQLite supports no use there."""
+    if os.getpid() != process:
+        _inherited.append(database)
+        return
+    with suppress(sqlite3.Error):
+        database.close()
 
 
 def _number(database: sqlite3.Connection, query: str) -> int:

@@ -180,6 +180,22 @@ def test_file_that_is_no_cache_is_only_reported_by_commands(
     assert "file is not a database" in caplog.text
 
 
+def test_fork_opens_the_file_again_and_leaves_that_of_its_parent_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(AnswerStore(path)) as store:
+        store.put([(key(1), 0, b"one")])
+        parent = store._database
+        assert parent is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            assert store.get([(key(1), 0)]) == [b"one"]
+            assert store._database is not parent
+            assert list(parent.execute("SELECT count(*) FROM answers")) == [(1,)]
+            store.close()
+        parent.close()
+
+
 def test_file_that_another_process_has_replaced_is_not_set_aside(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"damaged" * 1_000)
