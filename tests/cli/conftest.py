@@ -116,9 +116,14 @@ def end_of_fork_server() -> Iterator[None]:
         fork_server().close()
 
 
-def run_command(args: Sequence[str], variables: Mapping[str, str], input: bytes = b"") -> Completed:
-    """Run the scripted command line with these arguments and environment variables, and wait for its end."""
-    code, out, err = fork_server().run([*args], variables, input)
+def run_command(
+    args: Sequence[str], variables: Mapping[str, str], input: bytes = b"", *, scripted: bool = True
+) -> Completed:
+    """Run the command line with these arguments and environment variables, and wait for its end.
+
+    `scripted`: With the scripted engine. False: with the real ones.
+    """
+    code, out, err = fork_server().run([*args], variables, input, scripted=scripted)
     return Completed(code, out.decode(), err.decode())
 
 

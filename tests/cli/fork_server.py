@@ -1,4 +1,4 @@
-"""Runs the scripted command line in forks of one process that has imported it.
+"""Runs the command line, scripted or as it is, in forks of one process that has imported it.
 
 A fork starts in milliseconds; a new process imports for most of a second. The server has one thread, so a fork has all
 of it. Only what runs to its end, without signals and without a terminal, belongs here.
@@ -6,6 +6,7 @@ of it. Only what runs to its end, without signals and without a terminal, belong
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pkgutil
@@ -32,12 +33,17 @@ class ForkServer:
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[server.fileno()])
         server.close()
 
-    def run(self, args: list[str], environment: Mapping[str, str], input: bytes) -> tuple[int, bytes, bytes]:
-        """Run `asyncinfer *args`, and return the exit code and what was written to stdout and stderr."""
+    def run(
+        self, args: list[str], environment: Mapping[str, str], input: bytes, *, scripted: bool = True
+    ) -> tuple[int, bytes, bytes]:
+        """Run `asyncinfer *args`, and return the exit code and what was written to stdout and stderr.
+
+        `scripted`: With the scripted engine. False: with the real ones.
+        """
         with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
             stdin.write(input)
             stdin.seek(0)
-            job = json.dumps({"args": args, "environment": dict(environment)}).encode()
+            job = json.dumps({"args": args, "environment": dict(environment), "scripted": scripted}).encode()
             pipes = [stdin.fileno(), stdout.fileno(), stderr.fileno()]
             socket.send_fds(self._socket, [len(job).to_bytes(8, "big")], pipes)
             self._socket.sendall(job)
@@ -54,8 +60,8 @@ def _content(file: Any) -> bytes:
     return file.read()
 
 
-def serve(connection: socket.socket) -> None:
-    """Fork for each job. Only the forks return, and run the command line."""
+def serve(connection: socket.socket) -> bool:
+    """Fork for each job. Only the forks return: whether to run the scripted command line."""
     while True:
         head, pipes, _, _ = socket.recv_fds(connection, 8, 3)
         if not head:
@@ -64,7 +70,7 @@ def serve(connection: socket.socket) -> None:
         if (pid := os.fork()) == 0:
             connection.close()
             _become(job, pipes)
-            return
+            return job["scripted"]
         for pipe in pipes:
             os.close(pipe)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -96,8 +102,12 @@ def import_commands() -> None:
 
 
 if __name__ == "__main__":
+    from asyncinfer.cli.main import main
     from tests.cli.scripted import run_scripted
 
     import_commands()
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    run_scripted()
+    # Otherwise the last collection of each fork goes through, and so copies, the objects of all modules: 150 ms.
+    gc.collect()
+    gc.freeze()
+    command = run_scripted if serve(socket.socket(fileno=int(sys.argv[1]))) else main
+    command()

@@ -265,11 +265,10 @@ class TestSettings:
         assert (done.code, "generation.temperature" in done.err) == (2, True)
 
     def test_missing_key_is_named(self) -> None:
-        command = [sys.executable, "-m", "asyncinfer", "ask", "-m", "gpt-5-mini", "hi"]
-        env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "set the environment variable OPENAI_API_KEY" in done.stderr
+        variables = {name: value for name, value in environment().items() if name != "OPENAI_API_KEY"}
+        done = run_command(["ask", "-m", "gpt-5-mini", "hi"], variables, scripted=False)
+        assert (done.code, done.out) == (2, "")
+        assert "set the environment variable OPENAI_API_KEY" in done.err
 
 
 @pytest.mark.model

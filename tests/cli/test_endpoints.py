@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import anyio.from_thread
 import pytest
 import yaml
 
-from tests.cli.conftest import ROOT, environment
+from tests.cli.conftest import Completed, environment, run_command
 from tests.fakes import questions, write_jsonl
 from tests.faults import FaultServer, status
 
@@ -30,7 +28,7 @@ def servers() -> Generator[list[FaultServer]]:
         yield [answering, refusing]
 
 
-def infer(folder: Path, endpoints: list[dict[str, Any]], *args: str) -> subprocess.CompletedProcess[str]:
+def infer(folder: Path, endpoints: list[dict[str, Any]], *args: str) -> Completed:
     write_jsonl(folder / "in.jsonl", questions(20))
     config = {
         "engine": "REMOTE",
@@ -40,24 +38,23 @@ def infer(folder: Path, endpoints: list[dict[str, Any]], *args: str) -> subproce
         "output_path": str(folder / "out.jsonl"),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "asyncinfer", "infer", "-c", str(folder / "config.yaml"), *args]
-    env = {**environment(), "no_proxy": "*"}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    command = ["infer", "-c", str(folder / "config.yaml"), *args]
+    return run_command(command, {**environment(), "no_proxy": "*"}, scripted=False)
 
 
 def test_summary_has_a_line_for_each_endpoint(servers: list[FaultServer], tmp_path: Path) -> None:
     done = infer(tmp_path, [{"api_url": server.url, "api_key": "key-1"} for server in servers])
-    assert done.returncode == 0, done.stderr
-    lines = [line.split(None, 1)[1] for line in done.stderr.splitlines() if line.startswith("endpoint")]
+    assert done.code == 0, done.err
+    lines = [line.split(None, 1)[1] for line in done.err.splitlines() if line.startswith("endpoint")]
     answering, refusing = servers
     assert lines[0] == f"{answering.url}: 20 rows answered, 20 requests"
     assert lines[1].startswith(f"{refusing.url}: 0 rows answered, ")
     assert lines[1].endswith(" failed; put aside: HTTP 401: wrong key")
-    assert f"{refusing.url} is put aside: HTTP 401: wrong key" in done.stderr
-    assert "key-1" not in done.stderr
+    assert f"{refusing.url} is put aside: HTTP 401: wrong key" in done.err
+    assert "key-1" not in done.err
 
 
 def test_json_summary_has_the_counts_of_each_endpoint(servers: list[FaultServer], tmp_path: Path) -> None:
     done = infer(tmp_path, [{"api_url": server.url} for server in servers], "--log-format", "json")
-    summary = json.loads(done.stderr.splitlines()[-1])["summary"]
+    summary = json.loads(done.err.splitlines()[-1])["summary"]
     assert [(e["endpoint"], e["answered"]) for e in summary["endpoints"]] == [(servers[0].url, 20), (servers[1].url, 0)]
