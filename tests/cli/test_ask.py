@@ -30,7 +30,7 @@ def ask(*args: str, input: str | bytes = "", script: dict[str, Any] | None = Non
 
 
 @pytest.mark.parametrize(("closed", "shown"), [(2, "answer to hello\n"), (1, ""), (0, "answer to hello\n")])
-@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+@pytest.mark.parametrize("stream", ["--stream", pytest.param("--no-stream", marks=pytest.mark.slow)])
 def test_closed_stream_is_no_error(closed: int, shown: str, stream: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cli.scripted", "ask", *MODEL, stream, "hello"],

@@ -71,9 +71,7 @@ def test_write_into_a_file_without_marks_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("<!-- engines: end -->\n<!-- engines: begin -->\n")
     failed = run("engines", "--markdown", "--write", str(path), code=2)
-    assert (
-        f"{path}: contains no line <!-- engines: begin --> with a line <!-- engines: end --> after it" in failed.err
-    )
+    assert f"{path}: contains no line <!-- engines: begin --> with a line <!-- engines: end --> after it" in failed.err
     assert path.read_text() == "<!-- engines: end -->\n<!-- engines: begin -->\n"
 
 

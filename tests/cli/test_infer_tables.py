@@ -89,6 +89,9 @@ def test_interrupted_job_over_a_table_goes_on(job: Job) -> None:
         while len(job.requests()) < 2:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "again" not in process.stderr.readline():
+            pass
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130

@@ -328,7 +328,7 @@ class TestRuns:
     ) -> None:
         servers = [Failing(clock, "question 7", error) for _ in range(6)]
         async with passing(clock):
-            result = await Servers(clock, *servers, workers=5, max_retries=retries).ainfer_partial(questions(1000))
+            result = await Servers(clock, *servers, workers=5, max_retries=retries).ainfer_partial(questions(200))
         assert result.failed_indices == [7]
         assert sum(len(server.failed) for server in servers) == 1 + retries
 
@@ -337,7 +337,7 @@ class TestRuns:
     ) -> None:
         servers = [Failing(clock, "question 7", fault(500)) for _ in range(6)]
         async with passing(clock):
-            result = await Servers(clock, *servers, workers=5, max_retries=0).ainfer_partial(questions(1000))
+            result = await Servers(clock, *servers, workers=5, max_retries=0).ainfer_partial(questions(200))
         assert result.failed_indices == [7]
         assert sum(len(server.failed) for server in servers) <= 2
 

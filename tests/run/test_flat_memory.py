@@ -29,10 +29,13 @@ def text(number: int) -> str:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("table") / "in.parquet", ROWS)
+
+
+def written(path: Path, rows: int) -> Path:
     """A file whose rows are all in one row group."""
-    path = tmp_path_factory.mktemp("table") / "in.parquet"
-    columns = {"id": [*range(ROWS)], "text": [text(number) for number in range(ROWS)]}
-    pq.write_table(pa.table(columns), path, row_group_size=ROWS, use_dictionary=False)
+    columns = {"id": [*range(rows)], "text": [text(number) for number in range(rows)]}
+    pq.write_table(pa.table(columns), path, row_group_size=rows, use_dictionary=False)
     return path
 
 
@@ -77,15 +80,16 @@ class ForgetfulEngine(FakeEngine):
 async def test_a_run_from_parquet_to_parquet_needs_little_memory(
     table: Path, tmp_path: Path, shards: int | None
 ) -> None:
-    config = InferenceConfig(
-        input=InputParams(path=table, prompt="{{ text }}", keep=["id"]),
-        output=OutputParams(path=tmp_path / "out.parquet", shards=shards),
-    )
-    await ForgetfulEngine().arun(config)  # Imports and caches.
-    (tmp_path / "out.parquet").unlink()
+    def config(source: Path) -> InferenceConfig:
+        given = InputParams(path=source, prompt="{{ text }}", keep=["id"])
+        return InferenceConfig(
+            input=given, output=OutputParams(path=tmp_path / f"{source.stem}_out.parquet", shards=shards)
+        )
+
+    await ForgetfulEngine().arun(config(written(tmp_path / "few.parquet", 100)))  # Imports and caches.
     tracemalloc.start()
     try:
-        await ForgetfulEngine().arun(config)
+        await ForgetfulEngine().arun(config(table))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

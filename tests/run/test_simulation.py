@@ -141,7 +141,10 @@ async def test_an_unknown_rate_is_used_and_little_is_refused(case: str, hints: b
     assert report.refused <= 0.08
 
 
-@pytest.mark.parametrize("case", ["steady 100/s", "100/s, then 50", "50/s, then 150"])
+@pytest.mark.parametrize(
+    "case",
+    ["steady 100/s", *(pytest.param(case, marks=pytest.mark.slow) for case in ("100/s, then 50", "50/s, then 150"))],
+)
 async def test_the_rate_of_a_server_with_a_small_bucket_is_used(case: str, clock: QuickClock) -> None:
     rate, seconds = CASES[case]
     report = await simulate(Bucket(clock, rate, seconds, burst=0.1))

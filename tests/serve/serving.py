@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -171,12 +172,37 @@ class RunningServer:
             return response.status, await response.text()
 
 
+class _PromptServer(_Server):
+    """A server that ends as soon as it is asked to. uvicorn polls, and waits for its clients even if all have gone."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], object]) -> None:
+        super().__init__(config, on_listening)
+        self._end = anyio.Event()
+
+    def end(self) -> None:
+        self._end.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)  # Sets the headers that all responses have.
+        await self._end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.servers:
+            listening.close()
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()  # Let closed connections be noticed.
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+        else:
+            await self.lifespan.shutdown()
+
+
 @asynccontextmanager
 async def serving(engine: BaseInferenceEngine, *, app: Any = None, **settings: Any) -> AsyncGenerator[RunningServer]:
     """Serve an engine on a free port."""
     app = app or create_app(engine, ServerSettings(**settings), owns_engine=True)
     config, ready = uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5), anyio.Event()
-    server = _Server(config, ready.set)
+    server = _PromptServer(config, ready.set)
     async with anyio.create_task_group() as tasks, ClientSession() as session:
         tasks.start_soon(server.serve)
         await ready.wait()
@@ -187,4 +213,4 @@ async def serving(engine: BaseInferenceEngine, *, app: Any = None, **settings: A
         finally:
             await running.close_clients()
             await session.close()
-            server.should_exit = True
+            server.end()

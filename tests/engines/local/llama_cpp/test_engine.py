@@ -29,7 +29,6 @@ from asyncinfer.types.run_errors import InferenceFailedError
 from tests.asking import (
     CITY_TOKENS,
     ENDLESS,
-    TOKENS,
     TOOL_TEMPLATE,
     WEATHER,
     City,
@@ -88,22 +87,6 @@ def samplings(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
 
     monkeypatch.setattr(LlamaModel, "sampler", sampler)
     return seen
-
-
-async def test_greedy_answers_equal_those_of_llama_cpp(engine: LlamaCppInferenceEngine) -> None:
-    def bare() -> list[str]:
-        llm = llama_class()(str(find_local(PACKAGED)), n_ctx=1024, verbose=False, **ONE_THREAD)
-        answers: list[str] = []
-        for text in QUESTIONS:
-            llm.reset()
-            messages = [{"role": "user", "content": text}]
-            done = llm.create_chat_completion(messages, temperature=0.0, max_tokens=TOKENS)
-            answers.append(done["choices"][0]["message"]["content"])
-        llm.close()
-        return answers
-
-    # One at a time, because kernels may round differently in a batch.
-    assert [said(await ask(engine, text)) for text in QUESTIONS] == await asyncio.to_thread(bare)
 
 
 async def test_answer_has_usage_and_finish_reason(engine: LlamaCppInferenceEngine) -> None:
