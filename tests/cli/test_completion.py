@@ -7,20 +7,18 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from asyncinfer.cli.app import app
 from asyncinfer.cli.completion import complete_config, complete_engine
-from tests.cli.conftest import ROOT, environment
+from tests.cli.conftest import ROOT
 
 
 def completed(line: str) -> list[str]:
     """Return what bash is offered for the last word of a line."""
     words = line.split(" ")
-    code = "from asyncinfer.cli.app import app; app(prog_name='asyncinfer')"
     variables = {"_ASYNCINFER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**environment(), **variables}, cwd=ROOT, capture_output=True, text=True
-    )
-    return done.stdout.split()
+    return CliRunner().invoke(app, env=variables, prog_name="asyncinfer").stdout.split()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import pytest
@@ -303,16 +304,29 @@ def test_stream_is_the_same_with_stray_events(api: Api) -> None:
     run()
 
 
-@every_api
-def test_truncated_stream_is_never_a_shorter_answer(api: Api) -> None:
+def truncations(api: Api, *, step: int) -> None:
+    """Check streams that end after every `step`th byte, and those that end near the end of an event."""
     for parts in api.streams:
         whole = read(api, parts)
         assert not whole.error
         data = b"".join(parts)
-        for length in range(len(data)):
+        ends = accumulate(map(len, parts))
+        lengths = {*range(0, len(data), step), *(end + near for end in ends for near in range(-3, 2))}
+        for length in sorted(length for length in lengths if length < len(data)):
             cut = read(api, [data[:length]])
             if not cut.error:
                 assert cut._replace(usage=None) == whole._replace(usage=None)
+
+
+@every_api
+def test_truncated_stream_is_never_a_shorter_answer(api: Api) -> None:
+    truncations(api, step=7)
+
+
+@pytest.mark.slow
+@every_api
+def test_stream_truncated_after_any_byte_is_never_a_shorter_answer(api: Api) -> None:
+    truncations(api, step=1)
 
 
 # Calls

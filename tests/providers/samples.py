@@ -12,6 +12,8 @@ from tests.recorder import CHAT, CONVERSED, SUCCESS
 
 Json = dict[str, Any]
 KEY = "sk-test-1"
+# The headers of a refusal after which a row that is alone is tried again at once. Otherwise it waits for about half a second.
+SOON = {"retry-after-ms": "1"}
 
 
 class Sample(NamedTuple):

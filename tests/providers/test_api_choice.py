@@ -22,7 +22,7 @@ from asyncinfer.providers.auth import Key
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import ONE_ATTEMPT, question
-from tests.providers.samples import KEY, responses_sample
+from tests.providers.samples import KEY, SOON, responses_sample
 from tests.recorder import Recorder
 
 OPENAI, REMOTE = CATALOG["OPENAI"], CATALOG["REMOTE"]
@@ -55,7 +55,7 @@ async def test_engine_answers_streams_reports_refusals_and_lists_models(provider
         api.streams(*sample.stream)
         async with engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
             received = [delta async for delta in deltas]
-        api.answers(sample.refusal, sample.status)
+        api.answers(sample.refusal, sample.status, SOON)
         result = await engine.ainfer_partial([question("Hello?")])
         api.answers(sample.listing(["m"]))
         assert await engine.alist_models() == ["m"]

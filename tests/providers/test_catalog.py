@@ -23,7 +23,7 @@ from asyncinfer import (
 from asyncinfer.providers.catalog import CATALOG
 from asyncinfer.providers.provider import Provider
 from tests.fakes import ONE_ATTEMPT, question
-from tests.providers.samples import KEY, Sample, sample_of
+from tests.providers.samples import KEY, SOON, Sample, sample_of
 from tests.recorder import Recorder, Sent
 
 each = pytest.mark.parametrize("provider", CATALOG.values(), ids=[name.name for name in CATALOG])
@@ -94,7 +94,7 @@ async def test_engine_answers_streams_reports_refusals_and_lists_models(provider
         api.streams(*sample.stream, media_type=sample.media_type)
         async with engine.astream(question("Hello?"), ONE_ATTEMPT) as deltas:
             received = [delta async for delta in deltas]
-        api.answers(sample.refusal, sample.status)
+        api.answers(sample.refusal, sample.status, SOON)
         result = await engine.ainfer_partial([question("Hello?")])
         api.answers(sample.listing(["m", *(f"{name}1" for name in provider.non_chat_prefixes)]))
         chat, every = await engine.alist_models(), await engine.alist_models(chat_only=False)
