@@ -29,6 +29,7 @@ from asyncinfer import (
 )
 from tests.conftest import BlockWatch
 from tests.fakes import question, questions, read_jsonl, write_jsonl
+from tests.smollm2 import ONE_THREAD
 
 pytestmark = [
     pytest.mark.model,
@@ -58,6 +59,7 @@ class LlamaServer:
         assert spec.submodule_search_locations is not None
         model = Path(spec.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
         options = {"model": model, "model_alias": "smollm2", "n_ctx": 1024, "port": self.port, "host": "127.0.0.1"}
+        options |= ONE_THREAD
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.llama_cpp_server", *arguments],
@@ -140,11 +142,11 @@ async def test_models_are_listed(engine: RemoteInferenceEngine) -> None:
         assert await engine.alist_models() == ["smollm2"]
 
 
-async def test_64_rows_in_flight_are_answered_in_input_order(server: LlamaServer) -> None:
+async def test_32_rows_in_flight_are_answered_in_input_order(server: LlamaServer) -> None:
     short = InferenceConfig(generation=GenerationParams(max_new_tokens=4))
-    async with engine_at(server, num_workers=64) as engine:
-        answers = await engine.ainfer(questions(64), short)
-    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(64)]
+    async with engine_at(server, num_workers=32) as engine:
+        answers = await engine.ainfer(questions(32), short)
+    assert [conversation.conversation_id for conversation in answers] == [f"q{i}" for i in range(32)]
     assert all(conversation.messages[-1].content for conversation in answers)
 
 

@@ -175,10 +175,10 @@ async def test_settings_reach_the_sampler(engine: LlamaCppInferenceEngine, sampl
 
 
 async def test_prefix_is_reused(engine: LlamaCppInferenceEngine) -> None:
-    text = "Once upon a time there was a small town by the sea. " * 30
+    text = "Once upon a time there was a small town by the sea. " * 10
     await ask(engine, text + "Who lived there?", max_new_tokens=1)
     warm = await ask(engine, text + "What was by the sea?", max_new_tokens=1)
-    assert warm.metadata["usage"]["cached_tokens"] > 300
+    assert warm.metadata["usage"]["cached_tokens"] > 120
 
 
 def test_penalties_count_earlier_tokens(model: LlamaModel) -> None:
