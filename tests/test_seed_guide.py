@@ -1,8 +1,8 @@
 """What the guide of Oumi Infer shows works here with only its import lines changed.
 
-Its snippets run as they are, on real models, but for names: of the models (SmolLM2, and a vision-language model of
-random weights for LLaVA), of the picture's server, and, to try each of the local engines, of the engine. vLLM and
-Transformers need the extra `heavy`.
+Its snippets run as they are, on real models, but for a short maximum length of the answers and for names: of the models
+(SmolLM2, and a vision-language model of random weights for LLaVA), of the picture's server, and, to try each of the local
+engines, of the engine. vLLM and Transformers need the extra `heavy`.
 """
 
 from __future__ import annotations
@@ -184,6 +184,10 @@ def run(engine: tuple[str, str], smollm2_name: str) -> Iterator[Run]:
             defined["engine"].close()
 
 
+# Where a snippet has the default configuration, whose answers may have 1,024 tokens.
+SHORT = "InferenceConfig(generation=GenerationParams(max_new_tokens=16))"
+
+
 def text_of(answered: list[Conversation]) -> str:
     [conversation] = answered
     assert conversation.metadata["finish_reason"] in ("stop", "length")
@@ -199,7 +203,7 @@ def text_of(answered: list[Conversation]) -> str:
 def test_snippet_prints_the_answer_of_the_model(
     run: Run, snippet: str, result: str, shown: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    defined = run(snippet)
+    defined = run(snippet, ("InferenceConfig()", SHORT))
     text = text_of(defined[result])
     assert text[:shown] in capsys.readouterr().out.replace("\\n", "\n")
 
@@ -207,7 +211,7 @@ def test_snippet_prints_the_answer_of_the_model(
 def test_the_steps_of_the_architecture_run(run: Run, smollm2_name: str) -> None:
     filled_in = [
         ("messages=[...]", 'messages=[Message(role=Role.USER, content="What is the capital of France?")]'),
-        ("InferenceConfig(...)", "InferenceConfig(generation=GenerationParams(max_new_tokens=8))"),
+        ("InferenceConfig(...)", SHORT),
     ]
     model_params = asyncinfer.ModelParams(model_name=smollm2_name)
     defined = run(ARCHITECTURE, *filled_in, model_params=model_params)
@@ -275,6 +279,7 @@ def test_a_quantized_model_answers(engine: tuple[str, str], tmp_path: Path) -> N
     path.write_text(QUANTIZED.replace("model.gguf", str(file)))
     config = InferenceConfig.from_yaml(path)
     assert (config.generation.temperature, config.generation.batch_size) == (0.7, 1)
+    config.generation.max_new_tokens = 16
     built = build_engine(config)
     assert type(built).__name__ == engine[0]
     assert text_of(built.infer([question("What is the capital of France?")], config))
