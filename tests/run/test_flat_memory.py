@@ -76,7 +76,7 @@ class ForgetfulEngine(FakeEngine):
         return completion
 
 
-@pytest.mark.parametrize("shards", [None, 500])
+@pytest.mark.parametrize("shards", [None, pytest.param(500, marks=pytest.mark.slow)])
 async def test_a_run_from_parquet_to_parquet_needs_little_memory(
     table: Path, tmp_path: Path, shards: int | None
 ) -> None:
@@ -96,6 +96,7 @@ async def test_a_run_from_parquet_to_parquet_needs_little_memory(
     assert peak < (16 if shards is None else 24) * MIB
 
 
+@pytest.mark.slow
 async def test_a_retry_of_failed_rows_of_parquet_needs_little_memory(table: Path, tmp_path: Path) -> None:
     def reject(text: str, _: int) -> None:
         if int(text) % 4 == 0:
