@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -63,7 +64,7 @@ class BaseInferenceEngine(ChatMethods, RowMethods, BatchMethods):
     async def aclose(self) -> None:
         """Free the model or the connections, and close the cache."""
         self._setups.clear()
-        async with clean_up_after(self._caches.aclose):
+        async with clean_up_after(self._caches.aclose) if self._caches.are_open else nullcontext():
             await self._close()
 
     def close(self) -> None:

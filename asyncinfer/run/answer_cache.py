@@ -109,6 +109,11 @@ class OpenCaches:
             other.close()
         return store
 
+    @property
+    def are_open(self) -> bool:
+        """Whether there are files to close."""
+        return bool(self._stores)
+
     async def aclose(self) -> None:
         """Close the files. A call that comes later opens its file again."""
         with self._lock:
