@@ -62,22 +62,22 @@ class AnswerColumns:
         self._shape, self._times = shape, TimeScan(self._fields)
         self._has_answer = not self._fields
         self._optional = OptionalColumns()
-        self._optional.avoid(self.reserved)
+        self._optional.reserve(self.reserved)
 
     @property
     def reserved(self) -> frozenset[str]:
         """The names that columns of the input must not have."""
         return _RESERVED.union(self._fields)
 
-    def avoid(self, names: Iterable[object]) -> None:
+    def reserve(self, names: Iterable[object]) -> None:
         """Give no optional column one of these names, which are those of the input."""
-        self._optional.avoid(names)
+        self._optional.reserve(names)
 
-    def free_name(self, name: str) -> str:
+    def unique_name(self, name: str) -> str:
         """The name of a further column, with a prefix if it is taken."""
         return self._optional.column(name)
 
-    def look_at(self, conversation: Conversation) -> None:
+    def observe(self, conversation: Conversation) -> None:
         """Find the columns that an answered conversation needs."""
         self._optional.add(conversation)
         if self._fields:
@@ -85,13 +85,13 @@ class AnswerColumns:
             self._times.add(values)
             self._has_answer = self._has_answer or not is_whole
 
-    def need_all(self) -> None:
+    def require_all(self) -> None:
         """Have every column that an answer may need, for files that are written before all answers are known."""
         self._has_answer = True
-        self._optional.need_all()
+        self._optional.require_all()
         self._times.use_text()
 
-    def need(self, names: Sequence[str], schema: Any | None) -> None:
+    def require(self, names: Sequence[str], schema: Any | None) -> None:
         """Have the columns of an older output that this output has only if an answer needs them.
 
         Args:
@@ -99,7 +99,7 @@ class AnswerColumns:
             schema: Its Arrow schema; None if it has none. Times that do not fit its types are null.
         """
         self._has_answer = self._has_answer or _ANSWER in names
-        self._optional.need(names)
+        self._optional.require(names)
         if schema is not None:
             self._times.use_types_of(schema)
 

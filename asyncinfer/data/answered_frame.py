@@ -95,7 +95,7 @@ def _columns(answers: Answers, row_count: int, names: Iterable[object], *, has_t
     }
     if answers.failures:
         errors = [answers.error_messages.get(index) for index in range(row_count)]
-        new[columns.free_name(_ERROR)] = Column(errors, Kind.TEXT)
+        new[columns.unique_name(_ERROR)] = Column(errors, Kind.TEXT)
     return new
 
 
@@ -103,9 +103,9 @@ def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_
     """The columns that these answers need, beside those with these names."""
     schema = _schema([answer.parsed for _, answer in answers.successful])
     columns = AnswerColumns(AnswerShape(schema) if schema is not None else None, has_types=has_types)
-    columns.avoid(names)
+    columns.reserve(names)
     for _, answer in answers.successful:
-        columns.look_at(answer)
+        columns.observe(answer)
     if taken := [name for name in columns.kinds if name in names]:
         raise InputError(f"the data have a column {taken[0]!r} already; rename it first")
     return columns

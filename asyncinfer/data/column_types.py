@@ -45,7 +45,7 @@ class StructType(NamedTuple):
 ColumnType = Kind | ListType | StructType
 
 
-class Columns:
+class KeptColumns:
     """The columns of the input that an output has, in order.
 
     Args:

@@ -40,7 +40,7 @@ class OptionalColumns:
         self._taken = set[object]()
         self._needed = set[str]()
 
-    def avoid(self, names: Iterable[object]) -> None:
+    def reserve(self, names: Iterable[object]) -> None:
         """Give no column one of these names."""
         self._taken.update(names)
 
@@ -48,11 +48,11 @@ class OptionalColumns:
         """Find the columns that an answered conversation needs."""
         self._needed.update(_values(answered))
 
-    def need(self, columns: Collection[str]) -> None:
+    def require(self, columns: Collection[str]) -> None:
         """Have those columns that are among these."""
         self._needed.update(name for name in _KINDS if self.column(name) in columns)
 
-    def need_all(self) -> None:
+    def require_all(self) -> None:
         """Have all columns."""
         self._needed.update(_KINDS)
 

@@ -20,7 +20,7 @@ _EVERY = 64  # rows
 
 T = TypeVar("T")
 # The answers in the order of the input. Each call reads them again.
-Answers = Callable[[], Generator[tuple[Place, Conversation]]]
+ReadAnswers = Callable[[], Generator[tuple[Place, Conversation]]]
 
 
 class RetriedOutput(Protocol):
@@ -39,7 +39,7 @@ class RetriedOutput(Protocol):
         """Count the rows of the output; none if there is no file. Raises an InputError if it cannot be read."""
         ...
 
-    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+    def merge(self, target: Path, answers: ReadAnswers) -> Generator[None]:
         """Write the output with the answers at their places to another file.
 
         Raises:
@@ -74,7 +74,7 @@ class RetriedLines:
                     yield
         return count
 
-    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+    def merge(self, target: Path, answers: ReadAnswers) -> Generator[None]:
         with ExitStack() as stack:
             old = stack.enter_context(closing(self._lines()))
             new = stack.enter_context(closing(self._texts(answers)))
@@ -94,7 +94,7 @@ class RetriedLines:
                     yield
         return found
 
-    def _texts(self, answers: Answers) -> Generator[tuple[int, bytes]]:
+    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes]]:
         """The lines of the answers, each with the number of older rows before it."""
         with closing(answers()) as found:
             for place, conversation in found:

@@ -14,7 +14,7 @@ from typing import Any
 from asyncinfer.config import InputFormat
 from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
 from asyncinfer.data.arrow_table import ParquetTable
-from asyncinfer.data.column_types import Columns
+from asyncinfer.data.column_types import KeptColumns
 from asyncinfer.data.csv_table import CsvTable
 from asyncinfer.data.json_values import json_text
 from asyncinfer.data.layout import InputLayout, OutputLayout
@@ -26,7 +26,7 @@ from asyncinfer.run.failed_places import FailedPlaces, Place
 from asyncinfer.run.failures import ROW_CHECKSUM
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.items import InputItem
-from asyncinfer.run.retried_output import Answers, RetriedLines, in_places
+from asyncinfer.run.retried_output import ReadAnswers, RetriedLines, in_places
 from asyncinfer.run.row_output import columns_of
 from asyncinfer.run.sources import FirstRows, Source
 from asyncinfer.scratch.atomic import replacing
@@ -61,7 +61,7 @@ class InputColumns:
     ) -> None:
         self._source, self._keep, self._shape, self._row_keys = source, keep, shape, row_keys
         self._has_types = has_types
-        self.columns = Columns((), None, {})
+        self.columns = KeptColumns((), None, {})
 
     def prepare(self, places: FailedPlaces) -> Generator[None]:
         """Find the columns, and check that the rows of the input are those that failed. Yields every 64 rows.
@@ -90,10 +90,10 @@ class InputColumns:
     def new_answers(self) -> AnswerColumns:
         """The columns of the answers, before any answer was looked at."""
         answers = AnswerColumns(self._shape, has_types=self._has_types)
-        answers.avoid(self.columns.names)
+        answers.reserve(self.columns.names)
         return answers
 
-    def values(self, answers: Answers, columns: AnswerColumns) -> Generator[tuple[int, Mapping[str, Any]]]:
+    def values(self, answers: ReadAnswers, columns: AnswerColumns) -> Generator[tuple[int, Mapping[str, Any]]]:
         """The rows of the answers, each with the number of older rows before it."""
         with closing(answers()) as found, closing(self._source.items()) as items:
             position = 0
@@ -130,7 +130,7 @@ class RetriedJsonRows(RetriedLines):
     def prepare(self, places: FailedPlaces) -> Generator[None]:
         yield from self._input.prepare(places)
 
-    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+    def merge(self, target: Path, answers: ReadAnswers) -> Generator[None]:
         self._columns = self._input.new_answers()
         yield from _looking_at(answers, self._columns)
         yield from super().merge(target, answers)
@@ -138,7 +138,7 @@ class RetriedJsonRows(RetriedLines):
     def keys(self, rows: int) -> Generator[None, None, bytearray]:
         return (yield from self._input.keys(rows))
 
-    def _texts(self, answers: Answers) -> Generator[tuple[int, bytes]]:
+    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes]]:
         with closing(self._input.values(answers, self._columns)) as rows:
             for position, values in rows:
                 yield position, json_text(values) + b"\n"
@@ -159,12 +159,12 @@ class RetriedTable:
     def row_count(self) -> Generator[None, None, int]:
         return (yield from count_rows(self._path, self._layout)) if self._path.exists() else 0
 
-    def merge(self, target: Path, answers: Answers) -> Generator[None]:
+    def merge(self, target: Path, answers: ReadAnswers) -> Generator[None]:
         columns, input_columns = self._input.new_answers(), self._input.columns
         with ExitStack() as stack:
             table = stack.enter_context(self._opened())
             schema = table.arrow_schema() if table is not None else None
-            columns.need((table.column_names() if table is not None else None) or (), schema)
+            columns.require((table.column_names() if table is not None else None) or (), schema)
             yield from _looking_at(answers, columns)
             names, fields = [*input_columns.names, *columns.kinds], list[Any]()
             if self._layout.has_schema:
@@ -186,7 +186,7 @@ class RetriedTable:
         """Raise a ConfigError if the file has other columns than the run writes."""
         answers, names = self._input.new_answers(), self._input.columns.names
         needed = {*names, *answers.kinds}
-        answers.need(found, schema)
+        answers.require(found, schema)
         fields = answers.arrow_fields() if schema is not None else []
         if changed := [field for field in fields if field.type != _as_before(field, schema).type]:
             field = changed[0]
@@ -194,7 +194,7 @@ class RetriedTable:
                 f"retry_failures: the column {field.name!r} of {self._path} has the type "
                 f"{_as_before(field, schema).type}, but with the present settings its type is {field.type}. {_WAY_OUT}"
             )
-        answers.need_all()
+        answers.require_all()
         if not needed <= set(found) <= {*names, *answers.kinds}:
             raise ConfigError(
                 f"retry_failures: {self._path} has the columns {listed_names(found)}, but with the present input and "
@@ -229,11 +229,11 @@ def _rows(table: ParquetTable | CsvTable | None) -> Generator[Mapping[str, Any]]
             yield row.values
 
 
-def _looking_at(answers: Answers, columns: AnswerColumns) -> Generator[None]:
+def _looking_at(answers: ReadAnswers, columns: AnswerColumns) -> Generator[None]:
     """Learn which columns the answers need. Yields every 64 rows."""
     with closing(answers()) as found:
         for count, (_, conversation) in enumerate(found):
-            columns.look_at(conversation)
+            columns.observe(conversation)
             if count % _EVERY == 0:
                 yield
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
-from asyncinfer.data.column_types import Columns, ColumnScan
+from asyncinfer.data.column_types import ColumnScan, KeptColumns
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
@@ -60,7 +60,7 @@ class RowOutput:
     def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
         self._path, self._layout, self._keep, self._shape = path, layout, keep, shape
         self._answers = self._new_answers()
-        self._columns = Columns((), None, {})
+        self._columns = KeptColumns((), None, {})
 
     def _new_answers(self) -> AnswerColumns:
         return AnswerColumns(self._shape, has_types=self._layout.has_schema)
@@ -88,7 +88,7 @@ class RowOutput:
         """
         answers = self._answers
         for count, text in enumerate(scratch.texts(statuses.spans())):
-            answers.look_at(Conversation.from_json(text))
+            answers.observe(Conversation.from_json(text))
             if count % _EVERY == 0:
                 yield
         with closing(_unchanged_items(source, checksums, consequence(scratch, "output"))) as items:
@@ -107,8 +107,8 @@ class RowOutput:
             ScratchError: The file cannot be written.
         """
         answers = self._new_answers()
-        answers.avoid(self._columns.names)
-        answers.need_all()
+        answers.reserve(self._columns.names)
+        answers.require_all()
         yield from cursor.go_to(rows.start)
         yield from self._write(path, answers, cursor.take(len(rows)), scratch, statuses)
 
@@ -134,7 +134,9 @@ class RowOutput:
                     yield
 
 
-def columns_of(source: Source, keep: Sequence[str] | None, answers: AnswerColumns) -> Generator[None, None, Columns]:
+def columns_of(
+    source: Source, keep: Sequence[str] | None, answers: AnswerColumns
+) -> Generator[None, None, KeptColumns]:
     """Find the columns of the input that an output has. Blocks; yields every 64 rows.
 
     Args:
@@ -160,8 +162,8 @@ def columns_of(source: Source, keep: Sequence[str] | None, answers: AnswerColumn
             f"{source.name}: the column {taken[0]!r} has the name of a column of the answer; rename it, or name the "
             "columns of the output in input.keep"
         )
-    answers.avoid(kept)
-    return Columns(kept, source.arrow_schema(), scan.kinds)
+    answers.reserve(kept)
+    return KeptColumns(kept, source.arrow_schema(), scan.kinds)
 
 
 def consequence(scratch: ScratchFile, what: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from asyncinfer import InputParams, OutputParams
-from asyncinfer.data.column_types import Columns, ColumnScan
+from asyncinfer.data.column_types import ColumnScan, KeptColumns
 from asyncinfer.data.layout import output_layout
 from asyncinfer.data.open_table import table_at
 from asyncinfer.data.row_writer import row_writer
@@ -47,7 +47,7 @@ def write(path: Path, rows: list[Mapping[str, Any]], schema: pa.Schema | None = 
     for row in rows:
         scan.add(row)
     names = schema.names if schema is not None else scan.names
-    columns, layout = Columns(names, schema, scan.kinds), output_layout(str(path), OutputParams(rows=True))
+    columns, layout = KeptColumns(names, schema, scan.kinds), output_layout(str(path), OutputParams(rows=True))
     fields = columns.arrow_fields() if layout.has_schema else []
     with path.open("wb") as file, row_writer(file, layout, columns.names, fields) as writer:
         for row in rows:

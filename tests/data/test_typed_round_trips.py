@@ -35,7 +35,7 @@ def written(schema: Mapping[str, Any], answers: Sequence[str]) -> pa.Table:
     ]
     columns = AnswerColumns(AnswerShape(schema))
     for conversation in conversations:
-        columns.look_at(conversation)
+        columns.observe(conversation)
     file = io.BytesIO()
     layout = OutputLayout(OutputFormat.PARQUET, Compression.NONE, ",", has_rows=True)
     with row_writer(file, layout, [*columns.kinds], columns.arrow_fields()) as writer:
