@@ -125,7 +125,8 @@ async def retry_of(config: InferenceConfig, columns: ColumnSource | None) -> Asy
         clean_up_after(lambda: DISK.run(scratch.close)),
         prepared(columns.source) if columns is not None else nullcontext(),
     ):
-        rows = RetriedRows(output, _retried_output(output, layout_of(config), columns))
+        retried = _retried_output(output, layout_of(config), columns)
+        rows = RetriedRows(output, retried, has_rows=columns is not None)
         await in_slices(rows.prepare())
         yield FailuresRetry(rows, scratch, await _saved_in(scratch), _for_retry(config, rows))
 

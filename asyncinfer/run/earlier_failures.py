@@ -19,7 +19,7 @@ from asyncinfer.types.answer import FAILURE
 
 _EVERY = 64  # lines
 # The fields that say where the answer to a failed row belongs.
-_PLACE = ("output_position", "output_rows")
+_PLACE = ("output_position", "output_rows", "input_rows")
 _UNKNOWN: Mapping[str, Any] = {}
 
 

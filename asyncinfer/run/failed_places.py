@@ -20,10 +20,8 @@ from asyncinfer.scratch.keys import parse_row_key
 from asyncinfer.types.answer import FAILURE
 
 _EVERY = 64  # lines
-_LOST = (
-    'metadata["failure"] must have row, output_position and output_rows, as the run has written them: they say where '
-    "its answer belongs"
-)
+# The fields of `metadata["failure"]` that say where the answer belongs.
+_COUNTS = ("row", "output_position", "output_rows", "input_rows")
 
 
 class Place(NamedTuple):
@@ -33,6 +31,7 @@ class Place(NamedTuple):
         row: The place of the row in the input.
         position: How many rows before it are in the output.
         output_rows: How many rows the output has.
+        input_rows: How many rows the run has read, from the first of the input.
         identity: The key of the row, and how many rows before it have the same key; None if it has none.
         checksum: The checksum of the row of the input; None if the output does not have its columns.
     """
@@ -40,6 +39,7 @@ class Place(NamedTuple):
     row: int
     position: int
     output_rows: int
+    input_rows: int
     identity: tuple[bytes, int] | None = None
     checksum: int | None = None
 
@@ -47,23 +47,27 @@ class Place(NamedTuple):
 class FailedPlaces:
     """The place of each row in a file of failed rows, whose lines may have been removed, corrected or moved.
 
+    Args:
+        has_rows: Whether the output has the columns of the input.
+
     Attributes:
         output_rows: How many rows the output has.
+        input_rows: How many rows the run has read, from the first of the input.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, has_rows: bool) -> None:
+        self._path, self._has_rows = path, has_rows
         self._rows, self._positions = array("Q"), array("Q")
         self._identities: list[tuple[bytes, int] | None] = []
         self._checksums: list[int | None] = []
-        self.output_rows = 0
+        self.output_rows = self.input_rows = 0
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, number: int) -> Place:
         """The place of the row in this line."""
-        place = self._rows[number], self._positions[number], self.output_rows
+        place = self._rows[number], self._positions[number], self.output_rows, self.input_rows
         return Place(*place, self._identities[number], self._checksums[number])
 
     def in_order(self) -> list[int]:
@@ -86,12 +90,12 @@ class FailedPlaces:
                 failure = _failure_in(lines[number])
                 if isinstance(failure, Mapping) and "row" in failure and "output_rows" not in failure:
                     raise self._interrupted()
-                place = _place_in(failure)
+                place = _place_in(failure, has_rows=self._has_rows)
                 if isinstance(place, str):
                     problems.add(number + 1, number, place)
                 elif (other := numbers.setdefault(place.row, number)) != number:
                     problems.add(number + 1, number, f"it has the same row, {place.row}, as line {other + 1}")
-                elif len(self) and place.output_rows != self.output_rows:
+                elif len(self) and (place.output_rows, place.input_rows) != (self.output_rows, self.input_rows):
                     problems.add(number + 1, number, 'metadata["failure"] is that of another run')
                 else:
                     self._add(place)
@@ -101,7 +105,7 @@ class FailedPlaces:
             raise problems.error()
 
     def _add(self, place: Place) -> None:
-        self.output_rows = place.output_rows
+        self.output_rows, self.input_rows = place.output_rows, place.input_rows
         self._rows.append(place.row)
         self._positions.append(place.position)
         self._identities.append(place.identity)
@@ -124,17 +128,27 @@ def _failure_in(line: bytes) -> Mapping[str, Any] | str:
     return object_at(object_at(as_object(row), "metadata"), FAILURE)
 
 
-def _place_in(failure: Mapping[str, Any] | str) -> Place | str:
+def _place_in(failure: Mapping[str, Any] | str, *, has_rows: bool) -> Place | str:
+    """The place that a failure names, or what is wrong with the line."""
     if isinstance(failure, str):
         return failure
-    row, position, output_rows = (_count(failure.get(name)) for name in ("row", "output_position", "output_rows"))
-    if row is None or position is None or output_rows is None or position > output_rows:
-        return _LOST
-    return Place(row, position, output_rows, parse_row_key(failure.get(ROW_KEY)), _count(failure.get(ROW_CHECKSUM)))
+    row, position, output_rows, input_rows = (_count(failure.get(name)) for name in _COUNTS)
+    checksum = _count(failure.get(ROW_CHECKSUM))
+    if (
+        row is None
+        or position is None
+        or output_rows is None
+        or input_rows is None
+        or (has_rows and checksum is None)
+        or position > output_rows
+    ):
+        needed = ", ".join((*_COUNTS, ROW_CHECKSUM) if has_rows else _COUNTS)
+        return f'metadata["failure"] must have {needed}, as the run wrote them: they say where the answer belongs'
+    return Place(row, position, output_rows, input_rows, parse_row_key(failure.get(ROW_KEY)), checksum)
 
 
 def _count(value: object) -> int | None:
-    """The value, if it can be a number of rows."""
+    """Return an integer from 0 to 2**32 - 1, else None."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32:
         return value
     return None

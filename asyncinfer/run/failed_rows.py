@@ -94,7 +94,7 @@ class FailedRows:
         """
         left, before = failures.count, 0
         # The other rows of the job come after those of this run, which are all in the output or have failed.
-        end = place_fields(written.fresh_count, written.fresh_count) if written is not None else None
+        end = place_fields(written.fresh_count, written.fresh_count, len(written)) if written is not None else None
         with replacing(path) as file:
             for row, item in enumerate(self._items() if left else ()):
                 if (failure := failures.of(row)) is not None:
@@ -103,7 +103,7 @@ class FailedRows:
                         file.writelines(earlier.before(row, end))
                         place = earlier.place_of(row)
                     if written is not None:
-                        place = place_fields(before, written.fresh_count)
+                        place = place_fields(before, written.fresh_count, len(written))
                     file.write(_line(item, row, failure, {**place, **self._identity(row, item)}))
                     left -= 1
                 elif written is not None:

@@ -83,14 +83,15 @@ class Failures:
         self._number_of_row[row] = number
 
 
-def place_fields(position: int, output_rows: int) -> dict[str, int | str]:
+def place_fields(position: int, output_rows: int, input_rows: int) -> dict[str, int | str]:
     """The fields of a failure that say where the answer to its row belongs.
 
     Args:
         position: How many earlier rows are in the output.
         output_rows: How many rows are in the output.
+        input_rows: How many rows the run has read, from the first of the input.
     """
-    return {"output_position": position, "output_rows": output_rows}
+    return {"output_position": position, "output_rows": output_rows, "input_rows": input_rows}
 
 
 def identity_fields(row_key: str | None, checksum: int | None) -> dict[str, int | str]:

@@ -19,7 +19,7 @@ from asyncinfer.types.lines import bounded_lines
 _EVERY = 64  # rows
 
 T = TypeVar("T")
-# The answers in the order of the input. Each call reads them again.
+# Reads the answers, in the order of the input. Each call reads them again.
 ReadAnswers = Callable[[], Generator[tuple[Place, Conversation]]]
 
 
@@ -48,11 +48,11 @@ class RetriedOutput(Protocol):
         """
         ...
 
-    def keys(self, rows: int) -> Generator[None, None, bytearray]:
-        """The keys of the rows in the output, end to end.
+    def keys(self) -> Generator[None, None, bytearray]:
+        """Return the keys of the rows in the output, end to end; maybe also those of rows that it does not have.
 
-        Args:
-            rows: How many rows it has.
+        Raises:
+            InputError: A file cannot be read.
         """
         ...
 
@@ -80,11 +80,12 @@ class RetriedLines:
             new = stack.enter_context(closing(self._texts(answers)))
             file = stack.enter_context(compressing(stack.enter_context(replacing(target)), self._compression))
             for count, line in enumerate(in_places(old, new)):
-                file.write(line)
-                if count % _EVERY == 0:
+                if line is not None:
+                    file.write(line)
+                if line is None or count % _EVERY == 0:
                     yield
 
-    def keys(self, rows: int) -> Generator[None, None, bytearray]:
+    def keys(self) -> Generator[None, None, bytearray]:
         found = bytearray()
         with closing(self._lines()) as lines:
             for count, line in enumerate(lines):
@@ -94,8 +95,8 @@ class RetriedLines:
                     yield
         return found
 
-    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes]]:
-        """The lines of the answers, each with the number of older rows before it."""
+    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes] | None]:
+        """Yield each answer as a line, with the number of old lines before it."""
         with closing(answers()) as found:
             for place, conversation in found:
                 yield place.position, conversation.to_json_bytes() + b"\n"
@@ -114,14 +115,21 @@ class RetriedLines:
                 raise InputError(f"{self._path}: cannot be read: {read_error_text(error)}") from error
 
 
-def in_places(old: Iterator[T], new: Iterator[tuple[int, T]]) -> Generator[T]:
-    """The old rows with the new ones among them.
+def in_places(old: Iterator[T], new: Iterator[tuple[int, T] | None]) -> Generator[T | None]:
+    """Insert the new rows among the old ones.
 
     Args:
-        new: Rows, each with the number of old rows before it, in order.
+        new: Rows, each with the number of old rows before it, in order. None: the next row is not found yet.
+
+    Yields:
+        The rows, and None for each None of `new`.
     """
     copied = 0
-    for position, row in new:
+    for found in new:
+        if found is None:
+            yield None
+            continue
+        position, row = found
         yield from itertools.islice(old, position - copied)
         copied = position
         yield row

@@ -6,10 +6,12 @@ The columns of these rows come from the input, which is read again for them.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from asyncinfer.config import InputFormat
 from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
@@ -21,9 +23,9 @@ from asyncinfer.data.layout import InputLayout, OutputLayout
 from asyncinfer.data.row_count import count_rows
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.data.stored_file import StoredFile
+from asyncinfer.dialects.fields import as_object
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.failed_places import FailedPlaces, Place
-from asyncinfer.run.failures import ROW_CHECKSUM
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.items import InputItem
 from asyncinfer.run.retried_output import ReadAnswers, RetriedLines, in_places
@@ -61,31 +63,30 @@ class InputColumns:
     ) -> None:
         self._source, self._keep, self._shape, self._row_keys = source, keep, shape, row_keys
         self._has_types = has_types
+        self._run_rows: Source = source
         self.columns = KeptColumns((), None, {})
 
     def prepare(self, places: FailedPlaces) -> Generator[None]:
         """Find the columns, and check that the rows of the input are those that failed. Yields every 64 rows.
 
         Raises:
-            ConfigError: They are not, or the answer has a column of the same name.
-            InputError: The input cannot be read.
+            ConfigError: The answer has a column of the same name.
+            InputError: The rows of the input are not those that failed, or it cannot be read.
         """
+        # Further rows may have been added to the input, with other keys.
+        self._run_rows = FirstRows(self._source, places.input_rows)
+        last = max((places[number].row for number in range(len(places))), default=0)
+        self._source = FirstRows(self._source, max(places.input_rows, last + 1))
         self.columns = yield from columns_of(self._source, self._keep, self.new_answers())
         order = places.in_order()
         with closing(self._source.items()) as items:
             position = 0
-            for place in map(places.__getitem__, order):
-                if place.checksum is None:
-                    raise InputError(
-                        f'retry_failures: row {place.row}: metadata["failure"] must have {ROW_CHECKSUM}, as the run '
-                        f"has written it. {_WAY_OUT}"
-                    )
-                while position < place.row and next(items, None) is not None:
-                    position += 1
-                    if position % _EVERY == 0:
-                        yield
+            for count, place in enumerate(map(places.__getitem__, order)):
+                yield from _skip(items, place.row - position)
                 self._check(next(items, None), place)
-                position += 1
+                position = place.row + 1
+                if count % _EVERY == 0:
+                    yield
 
     def new_answers(self) -> AnswerColumns:
         """The columns of the answers, before any answer was looked at."""
@@ -93,29 +94,56 @@ class InputColumns:
         answers.reserve(self.columns.names)
         return answers
 
-    def values(self, answers: ReadAnswers, columns: AnswerColumns) -> Generator[tuple[int, Mapping[str, Any]]]:
-        """The rows of the answers, each with the number of older rows before it."""
+    def check_columns(self, path: Path, found: Sequence[str], *, is_json: bool = False) -> None:
+        """Check that an older output has the columns that the run writes.
+
+        Args:
+            path: The output.
+            found: Its columns.
+            is_json: Whether rows of the output may lack columns, as those of a JSONL input may.
+
+        Raises:
+            ConfigError: It has other columns.
+        """
+        answers, names = self.new_answers(), self.columns.names
+        shown = [*names, *answers.kinds]
+        may_lack_names = is_json and self._source.column_names() is None
+        needed = {*answers.kinds} if may_lack_names else {*shown}
+        answers.require_all()
+        if not needed <= set(found) <= {*names, *answers.kinds}:
+            raise ConfigError(
+                f"retry_failures: {path} has the columns {listed_names(found)}, but with the present input and "
+                f"settings an output has {listed_names(shown)}. {_WAY_OUT}"
+            )
+
+    def values(self, answers: ReadAnswers, columns: AnswerColumns) -> Generator[tuple[int, Mapping[str, Any]] | None]:
+        """Yield the row of each answer, with the number of old rows before it; and None after 64 rows of the input.
+
+        Raises:
+            InputError: The input has changed, or cannot be read.
+        """
         with closing(answers()) as found, closing(self._source.items()) as items:
             position = 0
             for place, conversation in found:
-                item = self._check(next(islice(items, place.row - position, None), None), place)
+                yield from _skip(items, place.row - position)
+                item = self._check(next(items, None), place)
                 position = place.row + 1
                 values = item.values()
                 kept = {name: values[name] for name in self.columns.names if name in values}
                 yield place.position, kept | columns.values(conversation)
 
-    def keys(self, rows: int) -> Generator[None, None, bytearray]:
-        """The keys of the first rows."""
-        validated = ValidatedInput(FirstRows(self._source, rows), self._row_keys, tolerates_unreadable_files=True)
+    def keys(self) -> Generator[None, None, bytearray]:
+        """Return the keys of the rows that the run has read."""
+        validated = ValidatedInput(self._run_rows, self._row_keys, tolerates_unreadable_files=True)
         yield from validated.validate_input()
         return validated.keys
 
     def _check(self, item: InputItem | None, place: Place) -> InputItem:
-        """Return the row of the input at this place. Raises a ConfigError if it is not the one that failed."""
+        """Return the row of the input at this place. Raises an InputError if it is not the one that failed."""
         if item is None or item.checksum != place.checksum:
-            raise ConfigError(
-                f"retry_failures: row {place.row} of {self._source.name} is not the row that failed: the input, or the "
-                f"settings of its columns, have changed since. {_WAY_OUT}"
+            raise InputError(
+                f"retry_failures: row {place.row} of {self._source.name} has changed since it failed, or its id, its "
+                f"columns or its settings come from other settings. {_WAY_OUT}"
             )
         return item
 
@@ -129,19 +157,28 @@ class RetriedJsonRows(RetriedLines):
 
     def prepare(self, places: FailedPlaces) -> Generator[None]:
         yield from self._input.prepare(places)
+        found = dict[str, None]()
+        with closing(self._lines()) as lines:
+            for count, line in enumerate(lines):
+                with suppress(ValueError):
+                    found.update(dict.fromkeys(as_object(from_json(line))))
+                if count % _EVERY == 0:
+                    yield
+        if found:
+            self._input.check_columns(self._path, [*found], is_json=True)
 
     def merge(self, target: Path, answers: ReadAnswers) -> Generator[None]:
         self._columns = self._input.new_answers()
         yield from _looking_at(answers, self._columns)
         yield from super().merge(target, answers)
 
-    def keys(self, rows: int) -> Generator[None, None, bytearray]:
-        return (yield from self._input.keys(rows))
+    def keys(self) -> Generator[None, None, bytearray]:
+        return (yield from self._input.keys())
 
-    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes]]:
+    def _texts(self, answers: ReadAnswers) -> Generator[tuple[int, bytes] | None]:
         with closing(self._input.values(answers, self._columns)) as rows:
-            for position, values in rows:
-                yield position, json_text(values) + b"\n"
+            for row in rows:
+                yield (row[0], json_text(row[1]) + b"\n") if row is not None else None
 
 
 class RetriedTable:
@@ -154,7 +191,8 @@ class RetriedTable:
         yield from self._input.prepare(places)
         with self._opened() as table:
             if table is not None:
-                self._check_columns(table.column_names() or (), table.arrow_schema())
+                self._check_types(table.column_names() or (), table.arrow_schema())
+                self._input.check_columns(self._path, table.column_names() or ())
 
     def row_count(self) -> Generator[None, None, int]:
         return (yield from count_rows(self._path, self._layout)) if self._path.exists() else 0
@@ -175,17 +213,17 @@ class RetriedTable:
             file = stack.enter_context(replacing(target))
             writer = stack.enter_context(row_writer(file, self._layout, names, fields))
             for count, values in enumerate(in_places(old, new)):
-                writer.write(values)
-                if count % _EVERY == 0:
+                if values is not None:
+                    writer.write(values)
+                if values is None or count % _EVERY == 0:
                     yield
 
-    def keys(self, rows: int) -> Generator[None, None, bytearray]:
-        return (yield from self._input.keys(rows))
+    def keys(self) -> Generator[None, None, bytearray]:
+        return (yield from self._input.keys())
 
-    def _check_columns(self, found: Sequence[str], schema: Any | None) -> None:
-        """Raise a ConfigError if the file has other columns than the run writes."""
-        answers, names = self._input.new_answers(), self._input.columns.names
-        needed = {*names, *answers.kinds}
+    def _check_types(self, found: Sequence[str], schema: Any | None) -> None:
+        """Raise a ConfigError if columns of the file have other types than with the present settings."""
+        answers = self._input.new_answers()
         answers.require(found, schema)
         fields = answers.arrow_fields() if schema is not None else []
         if changed := [field for field in fields if field.type != _as_before(field, schema).type]:
@@ -193,12 +231,6 @@ class RetriedTable:
             raise ConfigError(
                 f"retry_failures: the column {field.name!r} of {self._path} has the type "
                 f"{_as_before(field, schema).type}, but with the present settings its type is {field.type}. {_WAY_OUT}"
-            )
-        answers.require_all()
-        if not needed <= set(found) <= {*names, *answers.kinds}:
-            raise ConfigError(
-                f"retry_failures: {self._path} has the columns {listed_names(found)}, but with the present input and "
-                f"settings an output has {listed_names([*names, *self._input.new_answers().kinds])}. {_WAY_OUT}"
             )
 
     @contextmanager
@@ -217,6 +249,13 @@ class RetriedTable:
             pass
         with closing(table):
             yield table
+
+
+def _skip(items: Generator[InputItem], rows: int) -> Generator[None]:
+    """Read these rows. Yields every 64 rows."""
+    for count, _ in enumerate(islice(items, rows), 1):
+        if count % _EVERY == 0:
+            yield
 
 
 def _rows(table: ParquetTable | CsvTable | None) -> Generator[Mapping[str, Any]]:

@@ -36,6 +36,7 @@ class RetriedRows:
 
     Args:
         retried: Merges answers into the output.
+        has_rows: Whether the output has the columns of the input.
 
     Attributes:
         failures: The failed rows, which are the input of the retry.
@@ -43,13 +44,13 @@ class RetriedRows:
         left: How many rows of the input have no answer after the merge.
     """
 
-    def __init__(self, output: Path, retried: RetriedOutput) -> None:
+    def __init__(self, output: Path, retried: RetriedOutput, *, has_rows: bool) -> None:
         self.output, self.failures = output, failures_path(output)
         self._retried = retried
         self.answers = output.with_name(f"{output.name}.retry.jsonl")
         self._new_output = output.with_name(f"{output.name}.retry.merged")
         self._new_failures = output.with_name(f"{output.name}.retry.failed")
-        self._places = FailedPlaces(self.failures)
+        self._places = FailedPlaces(self.failures, has_rows=has_rows)
         # For each row that was tried: the place of its answer, or -1 - the place of its failure.
         self._outcomes = array("q")
         self._new_keys = bytearray()
@@ -131,8 +132,7 @@ class RetriedRows:
         Raises:
             InputError: A file cannot be read.
         """
-        answered = sum(outcome >= 0 for outcome in self._outcomes)
-        keys += yield from self._retried.keys(self._places.output_rows + answered)
+        keys += yield from self._retried.keys()
         keys += self._new_keys
 
     def merge(self) -> Generator[None]:
@@ -219,7 +219,10 @@ def _at_place(line: bytes, place: Place) -> bytes:
     """The line of a failed row, with the place that its answer has in the output."""
     conversation = Conversation.from_json(line)
     row_key = row_key_text(*place.identity) if place.identity is not None else None
-    fields = {**place_fields(place.position, place.output_rows), **identity_fields(row_key, place.checksum)}
+    fields = {
+        **place_fields(place.position, place.output_rows, place.input_rows),
+        **identity_fields(row_key, place.checksum),
+    }
     return failed_line(conversation, {**object_at(conversation.metadata, FAILURE), "row": place.row, **fields})
 
 

@@ -248,10 +248,10 @@ class TestEditedFile:
     @pytest.mark.parametrize(
         ("broken", "why"),
         [
-            ('{"messages": [{"role": "user", "content": "a"}]}', "they say where its answer belongs"),
+            ('{"messages": [{"role": "user", "content": "a"}]}', "they say where the answer belongs"),
             ('{"messages": []', "not valid JSON"),
-            ("[]", "they say where its answer belongs"),
-            ('{"messages": [], "metadata": {"failure": {"row": "2", "output_rows": 7}}}', "where its answer belongs"),
+            ("[]", "they say where the answer belongs"),
+            ('{"messages": [], "metadata": {"failure": {"row": "2", "output_rows": 7}}}', "where the answer belongs"),
         ],
     )
     async def test_row_that_lost_its_place_is_an_error_that_names_the_line(

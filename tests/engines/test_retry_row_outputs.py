@@ -157,6 +157,35 @@ async def test_removed_and_moved_rows(tmp_path: Path) -> None:
     path.write_text("".join([*last[::-1], first]))
     await FakeEngine().arun(config)
     assert await ids(tmp_path / "out.parquet") == [f"r{number}" for number in range(10) if number != 3]
+    assert names(tmp_path) == {"in.parquet", "out.parquet"}
+
+
+async def test_saved_rows_of_other_settings_stay_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = await run_first(tmp_path, 2, 5)
+    config.generation.seed = 7
+    await FakeEngine().arun(config)
+    assert names(tmp_path) == {"in.parquet", "out.parquet", "scratch"}
+    assert "keeps 8 saved row(s) that belong to other input or settings" in caplog.text
+
+
+async def test_input_that_changes_during_the_retry_is_an_error_and_no_answer_is_lost(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 2, 5)
+    path = tmp_path / "in.parquet"
+    original, output = path.read_bytes(), (tmp_path / "out.parquet").read_bytes()
+
+    async def change_input(*_: object) -> None:
+        await to_thread.run_sync(write, path, [{**row, "text": "new"} for row in ROWS])
+
+    with pytest.raises(InputError, match="row 2 of .*in.parquet has changed since it failed"):
+        await FakeEngine(change_input, workers=1).arun(config)
+    assert (tmp_path / "out.parquet").read_bytes() == output
+    path.write_bytes(original)
+    again = FakeEngine()
+    await again.arun(config)
+    assert not again.asked
+    assert await ids(tmp_path / "out.parquet") == [f"r{number}" for number in range(10)]
 
 
 class TestLimit:
@@ -167,6 +196,18 @@ class TestLimit:
         assert set(engine.asked) == {prompt(1), prompt(3)}
         assert await ids(tmp_path / "out.parquet") == ["r0", "r1", "r2", "r3", "r4"]
         assert names(tmp_path) == {"in.parquet", "out.parquet"}
+
+    async def test_column_that_only_rows_after_the_limit_have_is_no_column_of_the_retry(self, tmp_path: Path) -> None:
+        rows = [*ROWS[:5], {**ROWS[5], "note": "later"}]
+        (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        config = InferenceConfig(
+            input=InputParams(path=tmp_path / "in.jsonl", prompt="Summarise: {{ text }}", id="id"),
+            output_path=tmp_path / "out.csv",
+            limit=5,
+        )
+        await FakeEngine(rejecting(1)).arun(config)
+        await FakeEngine().arun(config.model_copy(update={"retry_failures": True}))
+        assert await ids(tmp_path / "out.csv") == ["r0", "r1", "r2", "r3", "r4"]
 
     async def test_limit_of_the_retry_tries_the_first_failed_rows(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2, 5, 7)
@@ -188,6 +229,17 @@ class TestColumns:
         await Thinker().arun(config)
         found = [row.get("reasoning_content") or None for row in await read_rows(tmp_path / name)]
         assert found == [None, None, "Let me see.", *[None] * 7]
+
+    async def test_column_that_only_the_failed_row_has_is_in_a_json_output_too(self, tmp_path: Path) -> None:
+        rows = [*ROWS[:2], {**ROWS[2], "note": "mine"}]
+        (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        config = InferenceConfig(
+            input=InputParams(path=tmp_path / "in.jsonl", prompt="Summarise: {{ text }}", id="id"),
+            output=OutputParams(path=tmp_path / "out.jsonl", rows=True),
+        )
+        await FakeEngine(rejecting(2)).arun(config)
+        await FakeEngine().arun(config.model_copy(update={"retry_failures": True}))
+        assert [row.get("note") for row in await read_rows(tmp_path / "out.jsonl")] == [None, None, "mine"]
 
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
     async def test_column_that_only_older_answers_need_stays(self, tmp_path: Path, name: str) -> None:
@@ -372,9 +424,15 @@ async def test_retry_is_estimated_by_its_own_rows(tmp_path: Path) -> None:
 class TestRefused:
     """What cannot be merged is an error before anything is sent, and the output stays as it is."""
 
-    async def refused(self, config: InferenceConfig, message: str, kind: type[Exception] = ConfigError) -> None:
+    async def refused(
+        self,
+        config: InferenceConfig,
+        message: str,
+        kind: type[Exception] = ConfigError,
+        engine: FakeEngine | None = None,
+    ) -> None:
         assert config.output_path is not None
-        path, engine = Path(config.output_path), FakeEngine()
+        path, engine = Path(config.output_path), engine or FakeEngine()
         before = path.read_bytes() if path.exists() else None
         with pytest.raises(kind, match=message):
             await engine.arun(config)
@@ -389,7 +447,8 @@ class TestRefused:
     async def test_input_that_has_changed(self, tmp_path: Path, changed: list[dict[str, str]]) -> None:
         config = await run_first(tmp_path, 2, 5)
         await to_thread.run_sync(write, tmp_path / "in.parquet", [*changed])
-        await self.refused(config, "row 2 of .*in.parquet is not the row that failed.*without retry_failures")
+        message = "row 2 of .*in.parquet has changed since it failed.*without retry_failures"
+        await self.refused(config, message, InputError)
 
     async def test_new_rows_at_the_end_of_the_input_are_not_sent(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
@@ -406,6 +465,30 @@ class TestRefused:
         await self.refused(
             config.model_copy(update={"input": fewer}), "has the columns id, text, answer, .* an output has id, answer"
         )
+
+    async def test_json_output_with_columns_that_the_settings_do_not_keep(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 2, name="out.jsonl")
+        assert config.input is not None
+        fewer = config.input.model_copy(update={"keep": ["id"]})
+        await self.refused(
+            config.model_copy(update={"input": fewer}), "has the columns id, text, answer, .* an output has id, answer"
+        )
+
+    async def test_json_output_without_columns_that_the_settings_keep(self, tmp_path: Path) -> None:
+        fewer = job(tmp_path, "out.jsonl")
+        assert fewer.input is not None
+        fewer = fewer.model_copy(update={"input": fewer.input.model_copy(update={"keep": ["id"]})})
+        await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS])
+        await FakeEngine(rejecting(2)).arun(fewer)
+        message = "has the columns id, answer, .* an output has id, text, answer"
+        await self.refused(job(tmp_path, "out.jsonl", retry_failures=True), message)
+
+    async def test_json_output_without_the_columns_of_typed_answers(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 2, name="out.jsonl")
+        schema = {"type": "object", "properties": {"stars": {"type": "integer"}}}
+        config.generation.guided_decoding = GuidedDecodingParams(json=schema)
+        message = "has the columns id, text, answer, .* an output has id, text, stars"
+        await self.refused(config, message, engine=Clock("2026-01-02T12:00:00Z"))
 
     async def test_output_of_another_run(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
@@ -451,4 +534,6 @@ class TestRefused:
         [line] = read_jsonl(path)
         del line["metadata"]["failure"]["row_checksum"]
         path.write_text(json.dumps(line))
-        await self.refused(config, "must have row_checksum", InputError)
+        await self.refused(
+            config, r"(?s)nothing was run.*line 1: .*row_checksum.* they say where the answer belongs", InputError
+        )

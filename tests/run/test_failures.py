@@ -65,6 +65,7 @@ class TestFile:
             "is_retryable": False,
             "output_position": 1,
             "output_rows": 4,
+            "input_rows": 6,
         }
         assert texts(Path(str(config.output_path))) == ["question 0", "question 2", "question 3", "question 5"]
 
