@@ -160,6 +160,37 @@ async def test_removed_and_moved_rows(tmp_path: Path) -> None:
     assert names(tmp_path) == {"in.parquet", "out.parquet"}
 
 
+async def test_saved_rows_of_a_later_run_are_kept(tmp_path: Path) -> None:
+    config, stop = await run_first(tmp_path, 2), Stop(grace=0)
+    failures = tmp_path / "out.parquet.failures.jsonl"
+    old = failures.read_bytes()
+    more = [{"id": f"r{number}", "text": f"more {number}"} for number in range(10, 20)]
+    await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS, *more])
+    engine = FakeEngine(lambda text, _: stop.request() if text == "Summarise: more 15" else None, workers=1)
+    with pytest.raises(RunInterruptedError):
+        await engine.arun(job(tmp_path), stop=stop)
+    failures.write_bytes(old)  # As if the run had been killed.
+    await FakeEngine().arun(config)
+    saved = (tmp_path / "scratch" / "out.parquet").read_text()
+    assert '"id":"r14"' in saved.replace("conversation_", "")
+    assert "r2" not in saved
+    again = FakeEngine()
+    await again.arun(job(tmp_path))
+    assert "Summarise: more 14" not in again.asked
+
+
+async def test_scratch_file_stays_with_a_warning_if_the_input_has_become_invalid(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = await run_first(tmp_path, 2, 5)
+    await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS[:9], {**ROWS[9], "id": "r8"}])
+    await FakeEngine().arun(config)
+    assert len(await ids(tmp_path / "out.parquet")) == 10
+    assert "scratch" in names(tmp_path)
+    assert "still holds the rows of this run, which are no longer needed: " in caplog.text
+    assert "conversation_id 'r8' is already that of row 8" in caplog.text
+
+
 async def test_saved_rows_of_other_settings_stay_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -272,6 +303,15 @@ class TestColumns:
         await FakeEngine(rejecting(0, 5)).arun(job(tmp_path))
         await FakeEngine().arun(job(tmp_path, retry_failures=True))
         assert pq.read_table(tmp_path / "out.parquet").equals(whole)
+
+    async def test_types_of_the_output_stay_if_the_input_has_other_types_now(self, tmp_path: Path) -> None:
+        config = await run_first(tmp_path, 2)
+        types = pq.read_schema(tmp_path / "out.parquet")
+        table = pq.read_table(tmp_path / "in.parquet")
+        table = table.cast(pa.schema([(name, pa.large_string()) for name in table.column_names]))
+        pq.write_table(table, tmp_path / "in.parquet")
+        await FakeEngine().arun(config)
+        assert pq.read_schema(tmp_path / "out.parquet").equals(types)
 
     async def test_typed_answers_are_typed_columns(self, tmp_path: Path) -> None:
         class Critic(FakeEngine):
