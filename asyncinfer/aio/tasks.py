@@ -228,18 +228,27 @@ async def clean_up(error: BaseException | None, *steps: Callable[[], Awaitable[o
         raise failure
 
 
-async def in_slices(work: Generator[object]) -> None:
-    """Exhaust `work` in a worker thread, in slices of 50 ms, so that a cancellation waits for one slice only."""
+async def in_slices(work: Generator[object, None, T]) -> T:
+    """Exhaust `work` in a worker thread, in slices of 50 ms, so that a cancellation waits for one slice only.
+
+    Returns:
+        What `work` returns.
+    """
+    result = list[T]()
+
+    def steps() -> Generator[object]:
+        result.append((yield from work))
 
     def run_slice() -> bool:
         deadline = perf_counter() + _SLICE_SECONDS
-        return any(perf_counter() > deadline for _ in work)
+        return any(perf_counter() > deadline for _ in slices)
 
-    ended = False
+    slices, ended = steps(), False
     try:
         while await DISK.run(run_slice):
             pass
         ended = True
+        return result[0]
     finally:
         if not ended:
             with anyio.CancelScope(shield=True):

@@ -23,7 +23,7 @@ from asyncinfer.engines.call_input import (
 from asyncinfer.engines.call_recorders import recorders_of
 from asyncinfer.engines.call_spending import spending_of
 from asyncinfer.engines.core import EngineCore
-from asyncinfer.engines.retry_failures import ColumnSource, FailuresRetry, check_retry
+from asyncinfer.engines.retry_failures import check_retry, settings_of
 from asyncinfer.errors import InputError
 from asyncinfer.run.access import EngineAccess
 from asyncinfer.run.answer_cache import AnswerCache
@@ -31,6 +31,8 @@ from asyncinfer.run.events import Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.pilot import Pace
 from asyncinfer.run.progress import OnProgress
+from asyncinfer.run.retry.failed_input_rows import FailedInputRows
+from asyncinfer.run.retry.retry import Retry
 from asyncinfer.run.run import Run
 from asyncinfer.run.sources import Source
 from asyncinfer.run.stats import same_row
@@ -63,11 +65,12 @@ class RunCall:
     partial: bool = True
     check: bool = True
     relax_gc: bool = False
-    retry: FailuresRetry | None = None
+    retry: Retry | None = None
 
-    def of(self, retry: FailuresRetry) -> RunCall:
+    def of(self, retry: Retry) -> RunCall:
         """The call that runs the failed rows, which are in a file."""
-        return replace(self, config=retry.config, input=None, retry=retry)
+        config = settings_of(retry, self.config or InferenceConfig())
+        return replace(self, config=config, input=None, retry=retry)
 
 
 async def source_of_call(call: RunCall) -> Source | None:
@@ -126,8 +129,8 @@ class CallRuns(EngineCore):
             stop=call.stop or Stop(),
         )
 
-    async def _column_source(self, call: RunCall) -> ColumnSource | None:
-        """Where a retry of failed rows gets the columns of the output; None for an output of conversations.
+    async def _failed_input_rows(self, call: RunCall) -> FailedInputRows | None:
+        """Return the failed rows of the input, for an output of rows; None for an output of conversations.
 
         Raises:
             ConfigError: A setting is wrong.
@@ -135,13 +138,15 @@ class CallRuns(EngineCore):
         """
         config = call.config or InferenceConfig()
         check_retry(config, has_input=call.input is not None)
-        if not layout_of(config).has_rows:
+        layout = layout_of(config)
+        if not layout.has_rows:
             return None
         source = await source_of_call(replace(call, config=config.model_copy(update={"limit": None})))
         if source is None:
             raise InputError("input: there are no conversations in it")
         access, row_keys = await self._setup_for(config, call.response_model)
-        return ColumnSource(source, kept_columns(call.input, config), answer_shape(access), row_keys)
+        keep = kept_columns(call.input, config)
+        return FailedInputRows(source, keep, answer_shape(access), row_keys, has_types=layout.has_schema)
 
     def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
         """Return what makes the executor of a run: one for single requests, or one for batch jobs.

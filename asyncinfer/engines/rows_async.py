@@ -13,7 +13,7 @@ from asyncinfer.display.shown_progress import shown_progress
 from asyncinfer.engines.call_input import ManyRows, check_many, check_no_path, is_one_small_row, iterable_of
 from asyncinfer.engines.call_results import all_answers, collect
 from asyncinfer.engines.call_runs import CallRuns, RunCall, source_of_call, uses_batches
-from asyncinfer.engines.retry_failures import retry_failures, retry_of
+from asyncinfer.engines.retry_failures import retry_of
 from asyncinfer.errors import ConfigError, EngineConfigError, InputError
 from asyncinfer.run import single
 from asyncinfer.run.events import Observer
@@ -170,10 +170,8 @@ class AsyncRowMethods(CallRuns):
         call = RunCall(config=inference_config, input=input, stop=stop, observers=observers, relax_gc=relax_gc)
         async with shown_progress(progress, on_progress) as report:
             if inference_config.retry_failures:
-                columns = await self._column_source(call)
-                return await retry_failures(
-                    inference_config, columns, lambda retry: self._run_files(call.of(retry), report)
-                )
+                async with retry_of(inference_config, await self._failed_input_rows(call)) as retry:
+                    return await retry.run(lambda: self._run_files(call.of(retry), report))
             if (inference_config.input_path is None and input is None) or inference_config.output_path is None:
                 raise ConfigError("arun reads a file and writes a file: set input_path and output_path")
             return await self._run_files(call, report)
@@ -218,7 +216,7 @@ class AsyncRowMethods(CallRuns):
         async with shown_progress(progress, on_progress) as report:
             if inference_config is None or not inference_config.retry_failures:
                 return await self._estimate(call, rows, report)
-            async with retry_of(inference_config, await self._column_source(call)) as retry:
+            async with retry_of(inference_config, await self._failed_input_rows(call)) as retry:
                 return await self._estimate(call.of(retry), rows, report)
 
     def ainfer_iter(

@@ -20,7 +20,7 @@ from asyncinfer import (
     Stop,
     Usage,
 )
-from asyncinfer.run.retried_rows import RetriedRows
+from asyncinfer.run.retry.merge import RetryMerge
 from asyncinfer.scratch import disk
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
@@ -366,7 +366,7 @@ async def test_retry_that_was_killed_before_the_merge_sends_nothing_again(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(RetriedRows, "match", killed)
+        patched.setattr(RetryMerge, "match", killed)
         with pytest.raises(Killed):
             await FakeEngine().arun(config)
     engine = FakeEngine()

@@ -1,4 +1,4 @@
-"""Finds the place of each failed row in the output. The file of failed rows says where it is."""
+"""Reads from the file of failed rows where the answer to each row belongs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _EVERY = 64  # lines
 _COUNTS = ("row", "output_position", "output_rows", "input_rows")
 
 
-class Place(NamedTuple):
+class FailedRow(NamedTuple):
     """Where the answer to a failed row belongs.
 
     Args:
-        row: The place of the row in the input.
+        row: The index of the row in the input.
         position: How many rows before it are in the output.
         output_rows: How many rows the output has.
         input_rows: How many rows the run has read, from the first of the input.
@@ -44,19 +44,19 @@ class Place(NamedTuple):
     checksum: int | None = None
 
 
-class FailedPlaces:
-    """The place of each row in a file of failed rows, whose lines may have been removed, corrected or moved.
+class FailedRowIndex:
+    """The rows of a file of failed rows, whose lines may have been removed, corrected or moved.
 
     Args:
-        has_rows: Whether the output has the columns of the input.
+        with_checksums: Whether each row must have the checksum of its row of the input.
 
     Attributes:
         output_rows: How many rows the output has.
         input_rows: How many rows the run has read, from the first of the input.
     """
 
-    def __init__(self, path: Path, *, has_rows: bool) -> None:
-        self._path, self._has_rows = path, has_rows
+    def __init__(self, path: Path, *, with_checksums: bool) -> None:
+        self._path, self._with_checksums = path, with_checksums
         self._rows, self._positions = array("Q"), array("Q")
         self._identities: list[tuple[bytes, int] | None] = []
         self._checksums: list[int | None] = []
@@ -65,13 +65,13 @@ class FailedPlaces:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, number: int) -> Place:
-        """The place of the row in this line."""
-        place = self._rows[number], self._positions[number], self.output_rows, self.input_rows
-        return Place(*place, self._identities[number], self._checksums[number])
+    def __getitem__(self, line: int) -> FailedRow:
+        """Return the row in this line."""
+        counts = self._rows[line], self._positions[line], self.output_rows, self.input_rows
+        return FailedRow(*counts, self._identities[line], self._checksums[line])
 
-    def in_order(self) -> list[int]:
-        """The numbers of the lines, in the order of the input."""
+    def in_input_order(self) -> list[int]:
+        """Return the lines, in the order of their rows in the input."""
         return sorted(range(len(self)), key=self._rows.__getitem__)
 
     def read(self) -> Generator[None]:
@@ -83,33 +83,33 @@ class FailedPlaces:
             OSError: The file cannot be read.
         """
         problems = InvalidRows(self._path.name)
-        numbers: dict[int, int] = {}
+        line_of: dict[int, int] = {}
         with closing(IndexedLines(self._path)) as lines:
             yield from lines.index()
-            for number in range(len(lines)):
-                failure = _failure_in(lines[number])
+            for line in range(len(lines)):
+                failure = _failure_in(lines[line])
                 if isinstance(failure, Mapping) and "row" in failure and "output_rows" not in failure:
                     raise self._interrupted()
-                place = _place_in(failure, has_rows=self._has_rows)
-                if isinstance(place, str):
-                    problems.add(number + 1, number, place)
-                elif (other := numbers.setdefault(place.row, number)) != number:
-                    problems.add(number + 1, number, f"it has the same row, {place.row}, as line {other + 1}")
-                elif len(self) and (place.output_rows, place.input_rows) != (self.output_rows, self.input_rows):
-                    problems.add(number + 1, number, 'metadata["failure"] is that of another run')
+                failed = _failed_row(failure, with_checksum=self._with_checksums)
+                if isinstance(failed, str):
+                    problems.add(line + 1, line, failed)
+                elif (other := line_of.setdefault(failed.row, line)) != line:
+                    problems.add(line + 1, line, f"it has the same row, {failed.row}, as line {other + 1}")
+                elif len(self) and (failed.output_rows, failed.input_rows) != (self.output_rows, self.input_rows):
+                    problems.add(line + 1, line, 'metadata["failure"] is that of another run')
                 else:
-                    self._add(place)
-                if number % _EVERY == 0:
+                    self._add(failed)
+                if line % _EVERY == 0:
                     yield
         if problems:
             raise problems.error()
 
-    def _add(self, place: Place) -> None:
-        self.output_rows, self.input_rows = place.output_rows, place.input_rows
-        self._rows.append(place.row)
-        self._positions.append(place.position)
-        self._identities.append(place.identity)
-        self._checksums.append(place.checksum)
+    def _add(self, failed: FailedRow) -> None:
+        self.output_rows, self.input_rows = failed.output_rows, failed.input_rows
+        self._rows.append(failed.row)
+        self._positions.append(failed.position)
+        self._identities.append(failed.identity)
+        self._checksums.append(failed.checksum)
 
     def _interrupted(self) -> ConfigError:
         return ConfigError(
@@ -120,7 +120,7 @@ class FailedPlaces:
 
 
 def _failure_in(line: bytes) -> Mapping[str, Any] | str:
-    """The failure in a line, which is empty if the line has none; or why the line cannot be read."""
+    """Return the failure in a line, which is empty if the line has none; or why the line cannot be read."""
     try:
         row = from_json(line)
     except ValueError as error:
@@ -128,26 +128,26 @@ def _failure_in(line: bytes) -> Mapping[str, Any] | str:
     return object_at(object_at(as_object(row), "metadata"), FAILURE)
 
 
-def _place_in(failure: Mapping[str, Any] | str, *, has_rows: bool) -> Place | str:
-    """The place that a failure names, or what is wrong with the line."""
+def _failed_row(failure: Mapping[str, Any] | str, *, with_checksum: bool) -> FailedRow | str:
+    """Return the row of a failure, or what is wrong with its line."""
     if isinstance(failure, str):
         return failure
-    row, position, output_rows, input_rows = (_count(failure.get(name)) for name in _COUNTS)
-    checksum = _count(failure.get(ROW_CHECKSUM))
+    row, position, output_rows, input_rows = (_uint32(failure.get(name)) for name in _COUNTS)
+    checksum = _uint32(failure.get(ROW_CHECKSUM))
     if (
         row is None
         or position is None
         or output_rows is None
         or input_rows is None
-        or (has_rows and checksum is None)
+        or (with_checksum and checksum is None)
         or position > output_rows
     ):
-        needed = ", ".join((*_COUNTS, ROW_CHECKSUM) if has_rows else _COUNTS)
+        needed = ", ".join((*_COUNTS, ROW_CHECKSUM) if with_checksum else _COUNTS)
         return f'metadata["failure"] must have {needed}, as the run wrote them: they say where the answer belongs'
-    return Place(row, position, output_rows, input_rows, parse_row_key(failure.get(ROW_KEY)), checksum)
+    return FailedRow(row, position, output_rows, input_rows, parse_row_key(failure.get(ROW_KEY)), checksum)
 
 
-def _count(value: object) -> int | None:
+def _uint32(value: object) -> int | None:
     """Return an integer from 0 to 2**32 - 1, else None."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32:
         return value
