@@ -1,4 +1,4 @@
-"""The failed rows that an earlier run has written, and that a run of a part of the rows must keep."""
+"""The lines of an earlier run in the file of failed rows. A run that has not tried these rows keeps them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asyncinfer.types.answer import FAILURE
 
 _EVERY = 64  # lines
 # The fields that say where the answer to a failed row belongs.
-_PLACE = ("output_position", "output_rows", "input_rows")
+_POSITION_FIELDS = ("output_position", "output_rows", "input_rows")
 _UNKNOWN: Mapping[str, Any] = {}
 
 
@@ -44,7 +44,7 @@ class EarlierFailures:
         """Find the rows of the lines. Yields every 64 lines.
 
         Args:
-            statuses: The rows of this run, with their outcomes.
+            statuses: The outcomes of the rows of this run.
             rows: The keys of the rows; None if they are unknown.
 
         Raises:
@@ -55,38 +55,38 @@ class EarlierFailures:
         except FileNotFoundError:
             return
         yield from lines.index()
-        for number in range(len(lines)):
-            row = _row_of(_failure_in(lines[number]), rows)
-            # A line that the user has broken stays where it is.
+        for line_index in range(len(lines)):
+            row = _row_of(_failure_in(lines[line_index]), rows)
+            # A line that is no longer valid JSON stays after the line before it.
             self._rows.append(row if row is not None else self._rows[-1] if self._rows else 0)
             self._is_kept.append(row is None or not statuses.is_done(row))
-            if number % _EVERY == 0:
+            if line_index % _EVERY == 0:
                 yield
         self.kept = sum(self._is_kept)
         self._order = array("Q", sorted(range(len(self._rows)), key=self._rows.__getitem__))
 
-    def before(self, row: int | None, place: Mapping[str, Any] | None) -> Iterator[bytes]:
+    def before(self, row: int | None, position: Mapping[str, Any] | None) -> Iterator[bytes]:
         """Yield the next kept lines, up to those of the rows before `row`; None: up to the last one.
 
         Args:
-            place: Where the answers to these rows belong; None: where they belonged before.
+            position: The fields that say where the answers to these rows belong; None: those of each line.
         """
         while self._next < len(self._order) and (row is None or self._rows[self._order[self._next]] < row):
-            number = self._order[self._next]
+            line_index = self._order[self._next]
             self._next += 1
-            if self._is_kept[number] and self._lines is not None:
-                line = self._lines[number]
-                yield line if place is None else _moved(line, place)
+            if self._is_kept[line_index] and self._lines is not None:
+                line = self._lines[line_index]
+                yield line if position is None else _moved(line, position)
 
-    def place_of(self, row: int) -> Mapping[str, Any]:
-        """Where the answer to `row` belongs, as its line says. The lines of the rows before it must be exhausted."""
+    def position_of(self, row: int) -> Mapping[str, Any]:
+        """Return the fields of the row's line that say where its answer belongs. Call it after `before(row)`."""
         if self._lines is None or self._next >= len(self._order):
             return _UNKNOWN
-        number = self._order[self._next]
-        if self._rows[number] != row:
+        line_index = self._order[self._next]
+        if self._rows[line_index] != row:
             return _UNKNOWN
-        failure = _failure_in(self._lines[number])
-        return {name: failure[name] for name in _PLACE if name in failure}
+        failure = _failure_in(self._lines[line_index])
+        return {name: failure[name] for name in _POSITION_FIELDS if name in failure}
 
     def close(self) -> None:
         """Close the file."""
@@ -95,7 +95,7 @@ class EarlierFailures:
 
 
 def _failure_in(line: bytes) -> Mapping[str, Any]:
-    """The failure in a line; empty if the line has none."""
+    """Return the failure in a line; an empty one if the line has none."""
     try:
         return object_at(object_at(as_object(from_json(line)), "metadata"), FAILURE)
     except ValueError:
@@ -103,18 +103,18 @@ def _failure_in(line: bytes) -> Mapping[str, Any]:
 
 
 def _row_of(failure: Mapping[str, Any], rows: ValidatedInput | None) -> int | None:
-    """The row of this run that a failure is about: the one with its key, or else the one at its place."""
+    """Return the row of a failure: the row of this run with the same key, or else the row that the failure names."""
     identity = parse_row_key(failure.get(ROW_KEY))
     found = rows.index.find(*identity) if rows is not None and identity is not None else None
     row = found if found is not None else failure.get("row")
     return row if isinstance(row, int) and not isinstance(row, bool) and 0 <= row < 1 << 32 else None
 
 
-def _moved(line: bytes, place: Mapping[str, Any]) -> bytes:
-    """The line of a failed row, with another place of its answer."""
+def _moved(line: bytes, position: Mapping[str, Any]) -> bytes:
+    """Return the line of a failed row, with another position of its answer."""
     failure = _failure_in(line)
     if "row" not in failure:
         return line
     row = as_object(from_json(line))
-    metadata = {**object_at(row, "metadata"), FAILURE: {**failure, **place}}
+    metadata = {**object_at(row, "metadata"), FAILURE: {**failure, **position}}
     return to_json({**row, "metadata": metadata}, inf_nan_mode="constants") + b"\n"

@@ -12,7 +12,7 @@ from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import in_slices
 from asyncinfer.errors import InputError
 from asyncinfer.run.earlier_failures import EarlierFailures
-from asyncinfer.run.failures import Failures, failed_line, failures_path, identity_fields, place_fields
+from asyncinfer.run.failures import Failures, failed_line, failures_path, identity_fields, position_fields
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.items import InputItem, check_unchanged
 from asyncinfer.run.row_status import RowStatusTable
@@ -33,8 +33,8 @@ class FailedRows:
     Args:
         output_path: The output of the run; None for a run that writes no files.
         source: The rows. None: they cannot be read again, so that the caller gets the failures, and the file does not.
-        rows: What is known of the rows from the first reading; None if they are not read again.
-        has_rows: Whether the output has the columns of the input.
+        rows: The keys and checksums of the rows, from the first reading; None if they are not read again.
+        with_checksums: Write the checksum of each row: a retry needs it if the output has the columns of the input.
     """
 
     def __init__(
@@ -43,22 +43,22 @@ class FailedRows:
         source: Source | None = None,
         rows: ValidatedInput | None = None,
         *,
-        has_rows: bool = False,
+        with_checksums: bool = False,
     ) -> None:
         self._path = failures_path(output_path) if output_path is not None else None
-        self._source, self._rows, self._has_rows = source, rows, has_rows
+        self._source, self._rows, self._with_checksums = source, rows, with_checksums
 
     async def write(
         self, failures: Failures, statuses: RowStatusTable, *, is_whole: bool, has_output: bool
     ) -> Path | None:
         """Replace the file, or remove it if it would be empty. Returns its path if rows of this run are in it.
 
-        If the run is not whole, the lines of an earlier run about other rows stay in the file. An error is logged: the
-        answers are not lost, and the next run tries the failed rows again.
+        If the run does not have the outcomes of all rows of its job, the lines of an earlier run about other rows stay
+        in the file. An error is logged: the answers are not lost, and the next run tries the failed rows again.
 
         Args:
-            is_whole: The run has the outcomes of all rows of its job.
-            has_output: The run has written its output.
+            is_whole: Whether the run has the outcomes of all rows of its job.
+            has_output: Whether the run has written its output.
         """
         path = self._path
         if path is None:
@@ -92,22 +92,22 @@ class FailedRows:
         Args:
             written: The rows of the output that this run has written; None if it has written none.
         """
-        left, before = failures.count, 0
+        left, answered_before = failures.count, 0
         # The other rows of the job come after those of this run, which are all in the output or have failed.
-        end = place_fields(written.fresh_count, written.fresh_count, len(written)) if written is not None else None
+        end = position_fields(written.fresh_count, written.fresh_count, len(written)) if written is not None else None
         with replacing(path) as file:
             for row, item in enumerate(self._items() if left else ()):
                 if (failure := failures.of(row)) is not None:
-                    place: Mapping[str, Any] = {}
+                    position: Mapping[str, Any] = {}
                     if earlier is not None:
                         file.writelines(earlier.before(row, end))
-                        place = earlier.place_of(row)
+                        position = earlier.position_of(row)
                     if written is not None:
-                        place = place_fields(before, written.fresh_count, len(written))
-                    file.write(_line(item, row, failure, {**place, **self._identity(row, item)}))
+                        position = position_fields(answered_before, written.fresh_count, len(written))
+                    file.write(_line(item, row, failure, {**position, **self._identity(row, item)}))
                     left -= 1
                 elif written is not None:
-                    before += written.is_fresh(row)
+                    answered_before += written.is_fresh(row)
                 if not left:
                     break
                 if row % _EVERY == 0:
@@ -132,7 +132,7 @@ class FailedRows:
 
     def _identity(self, row: int, item: InputItem) -> Mapping[str, int | str]:
         row_key = self._rows.row_key(row) if self._rows is not None else None
-        return identity_fields(row_key, item.checksum if self._has_rows else None)
+        return identity_fields(row_key, item.checksum if self._with_checksums else None)
 
 
 def _remove(path: Path) -> None:
@@ -141,13 +141,13 @@ def _remove(path: Path) -> None:
     discard_temporary(path)
 
 
-def _line(item: InputItem, row: int, failure: FailureDetail, place: Mapping[str, int | str]) -> bytes:
+def _line(item: InputItem, row: int, failure: FailureDetail, fields: Mapping[str, int | str]) -> bytes:
     detail = {
         "row": row,
         "error_message": failure.error_message,
         "error_type": failure.error_type.value,
         "status_code": failure.status_code,
         "is_retryable": failure.is_retryable,
-        **place,
+        **fields,
     }
     return failed_line(item.load(), detail)

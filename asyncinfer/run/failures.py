@@ -83,7 +83,7 @@ class Failures:
         self._number_of_row[row] = number
 
 
-def place_fields(position: int, output_rows: int, input_rows: int) -> dict[str, int | str]:
+def position_fields(position: int, output_rows: int, input_rows: int) -> dict[str, int | str]:
     """The fields of a failure that say where the answer to its row belongs.
 
     Args:

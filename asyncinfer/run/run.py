@@ -86,7 +86,7 @@ class Run(RunBase):
         # Without an answer, it is the error of the call, or of every row of its result.
         flow = RowFlow(active, deliver, raised=EngineConfigError, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
-        failed_rows = FailedRows(self.output_path, source, rows, has_rows=self.layout.has_rows)
+        failed_rows = FailedRows(self.output_path, source, rows, with_checksums=self.layout.has_rows)
         parts = None
         if active.scratch is not None and self.output_path is not None:
             parts = OutputParts(output, active.scratch, statuses, rows.checksums)

@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncinfer.dialects.fields import object_at
 from asyncinfer.errors import ConfigError, InputError, ScratchError
-from asyncinfer.run.failures import failed_line, identity_fields, place_fields
+from asyncinfer.run.failures import failed_line, identity_fields, position_fields
 from asyncinfer.run.retry.failed_row_index import FailedRow, FailedRowIndex
 from asyncinfer.run.retry.files import RetryFiles, indexed_lines
 from asyncinfer.run.retry.outcomes import RetryOutcomes
@@ -178,7 +178,7 @@ def _moved_failure(line: bytes, failed: FailedRow) -> bytes:
     conversation = Conversation.from_json(line)
     row_key = row_key_text(*failed.identity) if failed.identity is not None else None
     fields = {
-        **place_fields(failed.position, failed.output_rows, failed.input_rows),
+        **position_fields(failed.position, failed.output_rows, failed.input_rows),
         **identity_fields(row_key, failed.checksum),
     }
     return failed_line(conversation, {**object_at(conversation.metadata, FAILURE), "row": failed.row, **fields})
