@@ -7,6 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,31 @@ class FakeEngine(SimpleEngine):
         finally:
             self.in_flight -= 1
         return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
+
+
+class TextEngine(FakeEngine):
+    """Gives each question the same answer, which may be typed."""
+
+    def __init__(self, text: str, script: Script | None = None) -> None:
+        super().__init__(script)
+        self._text = text
+
+    @classmethod
+    def get_supported_params(cls) -> set[str]:
+        return {"guided_decoding"}
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
+        return replace(completion, message=completion.message.model_copy(update={"content": self._text}))
+
+
+class ReasoningEngine(FakeEngine):
+    """Each of its answers has a reasoning."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        completion = await super()._generate(conversation)
+        update = {"reasoning_content": "Let me see."}
+        return replace(completion, message=completion.message.model_copy(update=update))
 
 
 # Without retries, the error of the first attempt is raised.

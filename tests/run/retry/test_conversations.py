@@ -135,7 +135,7 @@ async def test_interrupted_retry_resumes(tmp_path: Path) -> None:
     assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]
 
 
-@pytest.mark.parametrize("replacements", [0, 1])
+@pytest.mark.parametrize("replacements", [0, 1], ids=["before_output", "between_files"])
 async def test_merge_that_was_cut_off_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacements: int
 ) -> None:

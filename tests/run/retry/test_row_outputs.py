@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,7 @@ from asyncinfer import (
 from asyncinfer.scratch import disk
 from asyncinfer.types.answer import Completion
 from tests.data.tables import read, write
-from tests.fakes import FakeEngine, questions, read_jsonl, rejection, write_jsonl
+from tests.fakes import FakeEngine, ReasoningEngine, TextEngine, questions, read_jsonl, rejection, write_jsonl
 
 OUTPUTS = ["out.parquet", "out.csv", "out.tsv", "out.csv.gz", "out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 ROWS = [{"id": f"r{number}", "text": f'text {number}, "quoted"\nü'} for number in range(10)]
@@ -150,7 +151,7 @@ async def test_corrected_row_is_sent_as_it_is_in_the_file_and_keeps_the_columns_
     assert row["answer"] == f"answer to Please read: {ROWS[2]['text']}"
 
 
-async def test_removed_and_moved_rows(tmp_path: Path) -> None:
+async def test_rows_removed_from_the_file_are_skipped_and_their_order_is_free(tmp_path: Path) -> None:
     config = await run_first(tmp_path, 1, 3, 7, 8)
     path = tmp_path / "out.parquet.failures.jsonl"
     first, _, *last = path.read_text().splitlines(keepends=True)
@@ -172,8 +173,8 @@ async def test_saved_rows_of_a_later_run_are_kept(tmp_path: Path) -> None:
     failures.write_bytes(old)  # As if the run had been killed.
     await FakeEngine().arun(config)
     saved = (tmp_path / "scratch" / "out.parquet").read_text()
-    assert '"id":"r14"' in saved.replace("conversation_", "")
-    assert "r2" not in saved
+    assert '"r14"' in saved
+    assert '"r2"' not in saved
     again = FakeEngine()
     await again.arun(job(tmp_path))
     assert "Summarise: more 14" not in again.asked
@@ -219,6 +220,14 @@ async def test_input_that_changes_during_the_retry_is_an_error_and_no_answer_is_
     assert await ids(tmp_path / "out.parquet") == [f"r{number}" for number in range(10)]
 
 
+async def test_new_rows_at_the_end_of_the_input_are_not_sent(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 2)
+    await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS, {"id": "r10", "text": "more"}])
+    engine = FakeEngine()
+    await engine.arun(config)
+    assert set(engine.asked) == {prompt(2)}
+
+
 class TestLimit:
     async def test_rows_that_a_limited_run_has_not_tried_are_not_sent(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 1, 3, limit=5)
@@ -240,6 +249,27 @@ class TestLimit:
         await FakeEngine().arun(config.model_copy(update={"retry_failures": True}))
         assert await ids(tmp_path / "out.csv") == ["r0", "r1", "r2", "r3", "r4"]
 
+    async def test_failed_row_after_the_limit_is_merged_and_saved_rows_after_it_are_kept(self, tmp_path: Path) -> None:
+        await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS])
+        stop = Stop(grace=0)
+
+        async def script(text: str, _: int) -> None:
+            if text == prompt(7):
+                raise rejection()
+            if text == prompt(8):
+                stop.request()
+                await anyio.sleep_forever()
+
+        with pytest.raises(RunInterruptedError):
+            await FakeEngine(script, workers=1).arun(job(tmp_path), stop=stop)
+        await FakeEngine().arun(job(tmp_path, limit=5))
+        assert failed(tmp_path) == [7]
+        await FakeEngine().arun(job(tmp_path, retry_failures=True))
+        assert await ids(tmp_path / "out.parquet") == ["r0", "r1", "r2", "r3", "r4", "r7"]
+        engine = FakeEngine()
+        await engine.arun(job(tmp_path))
+        assert not engine.asked.keys() & {prompt(5), prompt(6)}
+
     async def test_limit_of_the_retry_tries_the_first_failed_rows(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2, 5, 7)
         await FakeEngine().arun(config.model_copy(update={"limit": 1}))
@@ -250,14 +280,8 @@ class TestLimit:
 class TestColumns:
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
     async def test_column_that_only_a_new_answer_needs_is_added(self, tmp_path: Path, name: str) -> None:
-        class Thinker(FakeEngine):
-            async def _generate(self, conversation: Conversation) -> Completion:
-                completion = await super()._generate(conversation)
-                thought = completion.message.model_copy(update={"reasoning_content": "Let me see."})
-                return replace(completion, message=thought)
-
         config = await run_first(tmp_path, 2, name=name)
-        await Thinker().arun(config)
+        await ReasoningEngine().arun(config)
         found = [row.get("reasoning_content") or None for row in await read_rows(tmp_path / name)]
         assert found == [None, None, "Let me see.", *[None] * 7]
 
@@ -274,14 +298,8 @@ class TestColumns:
 
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
     async def test_column_that_only_older_answers_need_stays(self, tmp_path: Path, name: str) -> None:
-        class Thinker(FakeEngine):
-            async def _generate(self, conversation: Conversation) -> Completion:
-                completion = await super()._generate(conversation)
-                thought = completion.message.model_copy(update={"reasoning_content": "Let me see."})
-                return replace(completion, message=thought)
-
         await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS])
-        await Thinker(rejecting(2)).arun(job(tmp_path, name))
+        await ReasoningEngine(rejecting(2)).arun(job(tmp_path, name))
         await FakeEngine().arun(job(tmp_path, name, retry_failures=True))
         found = [row.get("reasoning_content") or None for row in await read_rows(tmp_path / name)]
         assert found == ["Let me see." if number != 2 else None for number in range(10)]
@@ -314,28 +332,19 @@ class TestColumns:
         assert pq.read_schema(tmp_path / "out.parquet").equals(types)
 
     async def test_typed_answers_are_typed_columns(self, tmp_path: Path) -> None:
-        class Critic(FakeEngine):
-            @classmethod
-            def get_supported_params(cls) -> set[str]:
-                return {"guided_decoding"}
-
-            async def _generate(self, conversation: Conversation) -> Completion:
-                completion = await super()._generate(conversation)
-                return replace(completion, message=completion.message.model_copy(update={"content": '{"stars": 5}'}))
-
         await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS])
         config = job(tmp_path)
         schema = {"type": "object", "properties": {"stars": {"type": "integer"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await Critic(rejecting(1)).arun(config)
-        await Critic().arun(config.model_copy(update={"retry_failures": True}))
+        await TextEngine('{"stars": 5}', rejecting(1)).arun(config)
+        await TextEngine('{"stars": 5}').arun(config.model_copy(update={"retry_failures": True}))
         found = pq.read_table(tmp_path / "out.parquet")
         assert found["stars"].to_pylist() == [5] * 10
         assert "answer" not in found.column_names
 
     async def test_time_of_another_kind_than_those_before_is_null_and_the_answer_whole(self, tmp_path: Path) -> None:
         config = await self.run_clock(tmp_path)
-        await Clock("2026-01-02T12:00:00").arun(config.model_copy(update={"retry_failures": True}))
+        await TextEngine('{"at": "2026-01-02T12:00:00"}').arun(config.model_copy(update={"retry_failures": True}))
         found = pq.read_table(tmp_path / "out.parquet")
         assert str(found.schema.field("at").type) == "timestamp[us, tz=UTC]"
         noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -346,7 +355,7 @@ class TestColumns:
         config = await self.run_clock(tmp_path)
         schema = {"type": "object", "properties": {"at": {"type": "integer"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        engine = Clock("2026-01-02T12:00:00Z")
+        engine = TextEngine('{"at": "2026-01-02T12:00:00Z"}')
         message = r"the column 'at' of .*out.parquet has the type timestamp.*, but with the present .* type is int64"
         with pytest.raises(ConfigError, match=message):
             await engine.arun(config.model_copy(update={"retry_failures": True}))
@@ -359,7 +368,7 @@ class TestColumns:
         config = job(folder)
         schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await Clock("2026-01-02T12:00:00Z", rejecting(1)).arun(config)
+        await TextEngine('{"at": "2026-01-02T12:00:00Z"}', rejecting(1)).arun(config)
         return config
 
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
@@ -375,23 +384,6 @@ class TestColumns:
         assert [(row["cost"], float(row["answer_cost"])) for row in found] == [("mine", 0.5)] * 10
 
 
-class Clock(FakeEngine):
-    """Answers with a time."""
-
-    def __init__(self, time: str, script: Callable[[str, int], None] | None = None) -> None:
-        super().__init__(script)
-        self._time = time
-
-    @classmethod
-    def get_supported_params(cls) -> set[str]:
-        return {"guided_decoding"}
-
-    async def _generate(self, conversation: Conversation) -> Completion:
-        completion = await super()._generate(conversation)
-        text = f'{{"at": "{self._time}"}}'
-        return replace(completion, message=completion.message.model_copy(update={"content": text}))
-
-
 async def test_next_run_of_the_whole_input_sends_no_merged_row(tmp_path: Path) -> None:
     config = await run_first(tmp_path, 2, 5)
     await FakeEngine(rejecting(5)).arun(config)
@@ -401,7 +393,7 @@ async def test_next_run_of_the_whole_input_sends_no_merged_row(tmp_path: Path) -
     assert await ids(tmp_path / "out.parquet") == [f"r{number}" for number in range(10)]
 
 
-@pytest.mark.parametrize("replacements", [0, 1])
+@pytest.mark.parametrize("replacements", [0, 1], ids=["before_output", "between_files"])
 async def test_merge_that_was_cut_off_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacements: int
 ) -> None:
@@ -429,7 +421,7 @@ async def test_merge_that_was_cut_off_is_completed(
     assert names(tmp_path) == {"in.parquet", "out.parquet"}
 
 
-async def test_rows_of_a_data_frame_are_given_again(tmp_path: Path) -> None:
+async def test_retry_accepts_the_data_frame_of_the_run(tmp_path: Path) -> None:
     rows = rows_from(await to_thread.run_sync(pd.DataFrame, ROWS), prompt="Summarise: {{ text }}", id="id")
     config = InferenceConfig(output_path=tmp_path / "out.parquet")
     await FakeEngine(rejecting(4)).arun(config, input=rows)
@@ -484,21 +476,14 @@ class TestRefused:
         [ROWS[1:], [*ROWS[::-1]], ROWS[:2], [{**row, "text": f"new {row['text']}"} for row in ROWS]],
         ids=["first row gone", "reversed", "cut", "other texts"],
     )
-    async def test_input_that_has_changed(self, tmp_path: Path, changed: list[dict[str, str]]) -> None:
+    async def test_retry_with_a_changed_input_is_refused(self, tmp_path: Path, changed: list[dict[str, str]]) -> None:
         config = await run_first(tmp_path, 2, 5)
         await to_thread.run_sync(write, tmp_path / "in.parquet", [*changed])
         message = "row 2 of .*in.parquet has changed since it failed.*without retry_failures"
         await self.refused(config, message, InputError)
 
-    async def test_new_rows_at_the_end_of_the_input_are_not_sent(self, tmp_path: Path) -> None:
-        config = await run_first(tmp_path, 2)
-        await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS, {"id": "r10", "text": "more"}])
-        engine = FakeEngine()
-        await engine.arun(config)
-        assert set(engine.asked) == {prompt(2)}
-
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
-    async def test_output_with_other_columns(self, tmp_path: Path, name: str) -> None:
+    async def test_retry_into_a_table_with_other_columns_is_refused(self, tmp_path: Path, name: str) -> None:
         config = await run_first(tmp_path, 2, name=name)
         assert config.input is not None
         fewer = config.input.model_copy(update={"keep": ["id"]})
@@ -506,7 +491,7 @@ class TestRefused:
             config.model_copy(update={"input": fewer}), "has the columns id, text, answer, .* an output has id, answer"
         )
 
-    async def test_json_output_with_columns_that_the_settings_do_not_keep(self, tmp_path: Path) -> None:
+    async def test_retry_into_a_json_output_with_further_columns_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2, name="out.jsonl")
         assert config.input is not None
         fewer = config.input.model_copy(update={"keep": ["id"]})
@@ -514,7 +499,7 @@ class TestRefused:
             config.model_copy(update={"input": fewer}), "has the columns id, text, answer, .* an output has id, answer"
         )
 
-    async def test_json_output_without_columns_that_the_settings_keep(self, tmp_path: Path) -> None:
+    async def test_retry_into_a_json_output_with_fewer_columns_is_refused(self, tmp_path: Path) -> None:
         fewer = job(tmp_path, "out.jsonl")
         assert fewer.input is not None
         fewer = fewer.model_copy(update={"input": fewer.input.model_copy(update={"keep": ["id"]})})
@@ -523,20 +508,22 @@ class TestRefused:
         message = "has the columns id, answer, .* an output has id, text, answer"
         await self.refused(job(tmp_path, "out.jsonl", retry_failures=True), message)
 
-    async def test_json_output_without_the_columns_of_typed_answers(self, tmp_path: Path) -> None:
+    async def test_retry_into_a_json_output_without_the_columns_of_typed_answers_is_refused(
+        self, tmp_path: Path
+    ) -> None:
         config = await run_first(tmp_path, 2, name="out.jsonl")
         schema = {"type": "object", "properties": {"stars": {"type": "integer"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
         message = "has the columns id, text, answer, .* an output has id, text, stars"
-        await self.refused(config, message, engine=Clock("2026-01-02T12:00:00Z"))
+        await self.refused(config, message, engine=TextEngine('{"at": "2026-01-02T12:00:00Z"}'))
 
-    async def test_output_of_another_run(self, tmp_path: Path) -> None:
+    async def test_retry_with_the_output_of_another_run_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
         table = pq.read_table(tmp_path / "out.parquet")
         pq.write_table(table.slice(3), tmp_path / "out.parquet")
         await self.refused(config, "out.parquet has 6 rows, but the run that wrote .* had 9 answers")
 
-    async def test_output_that_is_gone(self, tmp_path: Path) -> None:
+    async def test_retry_without_its_output_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
         (tmp_path / "out.parquet").unlink()
         await self.refused(config, "has 0 rows")
@@ -544,12 +531,12 @@ class TestRefused:
         await engine.arun(job(tmp_path))
         assert set(engine.asked) == {prompt(2)}
 
-    async def test_output_in_another_format(self, tmp_path: Path) -> None:
+    async def test_retry_with_an_output_in_another_format_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
         (tmp_path / "out.parquet").write_text("not Parquet")
         await self.refused(config, "out.parquet", InputError)
 
-    async def test_interrupted_run(self, tmp_path: Path) -> None:
+    async def test_retry_of_an_interrupted_run_is_refused(self, tmp_path: Path) -> None:
         await to_thread.run_sync(write, tmp_path / "in.parquet", [*ROWS])
         stop = Stop(grace=0)
 
@@ -563,12 +550,12 @@ class TestRefused:
             await FakeEngine(script, workers=1).arun(job(tmp_path), stop=stop)
         await self.refused(job(tmp_path, retry_failures=True), "was interrupted.*Run the same again without")
 
-    async def test_job_without_input(self, tmp_path: Path) -> None:
+    async def test_retry_without_the_input_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
         without = config.model_copy(update={"input": None, "input_path": None})
         await self.refused(without, "retry_failures: set input_path too: the columns of the output come from there")
 
-    async def test_row_that_lost_its_checksum(self, tmp_path: Path) -> None:
+    async def test_retry_of_a_row_without_its_checksum_is_refused(self, tmp_path: Path) -> None:
         config = await run_first(tmp_path, 2)
         path = tmp_path / "out.parquet.failures.jsonl"
         [line] = read_jsonl(path)
