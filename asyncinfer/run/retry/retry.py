@@ -87,7 +87,7 @@ class Retry(NamedTuple):
             path = self.scratch.path
             log.warning("%s still holds the rows of this run, which are no longer needed: %s", path, error)
         else:
-            await remove_merged_rows(self.scratch, saved, keys + new_keys)
+            await remove_merged_rows(self.scratch, saved, keys + saved.retried_keys + new_keys)
 
 
 @asynccontextmanager

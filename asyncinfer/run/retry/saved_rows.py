@@ -19,16 +19,26 @@ from asyncinfer.scratch.index import KEY_BYTES, KeyIndex
 log = logging.getLogger("asyncinfer")
 
 
+# The checksum of the rows that a retry saves, which has not read them from the input of the run.
+_RETRIED = 0
+
+
 class SavedRows:
-    """The keys of saved rows, end to end, and the positions of their answers."""
+    """The keys of saved rows, end to end, and the positions of their answers.
+
+    Attributes:
+        keys: The rows that runs have saved.
+        retried_keys: The rows that retries have saved. They may have been corrected, so that the input has other keys.
+    """
 
     def __init__(self) -> None:
-        self.keys = bytearray()
+        self.keys, self.retried_keys = bytearray(), bytearray()
         self._offsets, self._lengths = array("Q"), array("L")
 
     def add(self, line: SavedLine) -> None:
         """Record a saved row."""
-        self.keys += line.key
+        keys = self.retried_keys if line.checksum == _RETRIED else self.keys
+        keys.extend(line.key)
         self._offsets.append(line.offset)
         self._lengths.append(line.length)
 
@@ -67,7 +77,7 @@ async def save_answers(scratch: ScratchFile, answers: Iterable[tuple[bytes, int,
     def lines() -> Iterator[bytes]:
         for key, n, text in answers:
             keys.extend(key)
-            yield encode(key, n, 0, text)
+            yield encode(key, n, _RETRIED, text)
 
     with closing(joined_lines(lines())) as blocks:
         while block := await DISK.run(lambda: next(blocks, b"")):

@@ -149,6 +149,7 @@ async def test_corrected_row_is_sent_as_it_is_in_the_file_and_keeps_the_columns_
     row = (await read_rows(tmp_path / "out.parquet"))[2]
     assert (row["id"], row["text"]) == ("r2", ROWS[2]["text"])
     assert row["answer"] == f"answer to Please read: {ROWS[2]['text']}"
+    assert names(tmp_path) == {"in.parquet", "out.parquet"}
 
 
 async def test_rows_removed_from_the_file_are_skipped_and_their_order_is_free(tmp_path: Path) -> None:
@@ -170,7 +171,8 @@ async def test_saved_rows_of_a_later_run_are_kept(tmp_path: Path) -> None:
     engine = FakeEngine(lambda text, _: stop.request() if text == "Summarise: more 15" else None, workers=1)
     with pytest.raises(RunInterruptedError):
         await engine.arun(job(tmp_path), stop=stop)
-    failures.write_bytes(old)  # As if the run had been killed.
+    # As if the run had been killed. The row is corrected, so that its key is not that of the input.
+    failures.write_bytes(old.replace(b"text 2", b"a better text"))
     await FakeEngine().arun(config)
     saved = (tmp_path / "scratch" / "out.parquet").read_text()
     assert '"r14"' in saved
