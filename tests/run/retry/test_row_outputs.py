@@ -52,6 +52,10 @@ def rejecting(*numbers: int) -> Callable[[str, int], None]:
     return script
 
 
+def refuse() -> None:
+    raise rejection()
+
+
 def job(folder: Path, name: str = "out.parquet", **more: Any) -> InferenceConfig:
     return InferenceConfig(
         input=InputParams(path=folder / "in.parquet", prompt="Summarise: {{ text }}", id="id"),
@@ -163,7 +167,7 @@ async def test_rows_removed_from_the_file_are_skipped_and_their_order_is_free(tm
 
 
 async def test_saved_rows_of_a_later_run_are_kept(tmp_path: Path) -> None:
-    config, stop = await run_first(tmp_path, 2), Stop(grace=0)
+    config, stop = await run_first(tmp_path, 2, 5), Stop(grace=0)
     failures = tmp_path / "out.parquet.failures.jsonl"
     old = failures.read_bytes()
     more = [{"id": f"r{number}", "text": f"more {number}"} for number in range(10, 20)]
@@ -171,12 +175,13 @@ async def test_saved_rows_of_a_later_run_are_kept(tmp_path: Path) -> None:
     engine = FakeEngine(lambda text, _: stop.request() if text == "Summarise: more 15" else None, workers=1)
     with pytest.raises(RunInterruptedError):
         await engine.arun(job(tmp_path), stop=stop)
-    # As if the run had been killed. The row is corrected, so that its key is not that of the input.
-    failures.write_bytes(old.replace(b"text 2", b"a better text"))
+    # As if the run had been killed. The rows are corrected, so that their keys are not those of the input.
+    failures.write_bytes(old.replace(b"text ", b"a better text "))
+    await FakeEngine(lambda text, _: refuse() if "text 5" in text else None).arun(config)
     await FakeEngine().arun(config)
     saved = (tmp_path / "scratch" / "out.parquet").read_text()
     assert '"r14"' in saved
-    assert '"r2"' not in saved
+    assert not any(name in saved for name in ('"r0"', '"r2"', '"r5"'))
     again = FakeEngine()
     await again.arun(job(tmp_path))
     assert "Summarise: more 14" not in again.asked
