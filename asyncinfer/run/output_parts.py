@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.run.input_cursor import InputCursor
-from asyncinfer.run.row_output import consequence
+from asyncinfer.run.row_output import not_written
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.run_output import RunOutput
 from asyncinfer.scratch.file import ScratchFile
@@ -32,7 +32,7 @@ class OutputParts:
         self._output, self._scratch, self._statuses = output, scratch, statuses
         self._cursors = list[InputCursor]()
         if (source := output.source_of_columns) is not None:
-            changed = consequence(scratch, "shard")
+            changed = not_written(scratch, "shard")
             self._cursors = [InputCursor(source, checksums, changed) for _ in range(2)]
 
     async def write(self, path: Path, rows: range, *, is_end: bool = False) -> bool:

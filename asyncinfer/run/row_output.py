@@ -16,7 +16,7 @@ from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.input_cursor import InputCursor
-from asyncinfer.run.items import InputItem, check_unchanged
+from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch.atomic import replacing
@@ -91,8 +91,8 @@ class RowOutput:
             answers.observe(Conversation.from_json(text))
             if count % _EVERY == 0:
                 yield
-        with closing(_unchanged_items(source, checksums, consequence(scratch, "output"))) as items:
-            yield from self._write(self._path, answers, items, scratch, statuses)
+        with closing(InputCursor(source, checksums, not_written(scratch, "output"))) as cursor:
+            yield from self._write(self._path, answers, cursor.take(len(checksums)), scratch, statuses)
 
     def write_part(
         self, path: Path, cursor: InputCursor, rows: range, scratch: ScratchFile, statuses: RowStatusTable
@@ -166,16 +166,9 @@ def columns_of(
     return KeptColumns(kept, source.arrow_schema(), scan.kinds)
 
 
-def consequence(scratch: ScratchFile, what: str) -> str:
-    """What an error about a changed input says about the file that cannot be written: the `output`, or a `shard`."""
+def not_written(scratch: ScratchFile, what: str) -> str:
+    """The part of an error about a changed input that says what is not written: the `output`, or a `shard`."""
     return f", so the {what} is not written. The answers are saved in {scratch.path}"
-
-
-def _unchanged_items(source: Source, checksums: Sequence[int], consequence: str) -> Generator[tuple[int, InputItem]]:
-    with closing(source.items()) as items:
-        for row, item in enumerate(items):
-            check_unchanged(source.name, row, item, checksums, consequence)
-            yield row, item
 
 
 def _answered(

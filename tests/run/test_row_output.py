@@ -279,6 +279,24 @@ async def test_input_that_changes_during_the_run_is_noticed_and_its_answers_are_
     assert {row["label"] for row in loaded(tmp_path / "out.parquet")} == {"changed"}
 
 
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
+async def test_input_that_becomes_shorter_during_the_run_keeps_its_answers(tmp_path: Path, name: str) -> None:
+    path = await saved(tmp_path, "in.csv")
+
+    def cut(text: str, attempt: int) -> Awaitable[None] | None:
+        return saved(tmp_path, "in.csv", ROWS[:4]) if "text 19," in text else None  # type: ignore[return-value]
+
+    config = job(path, tmp_path / name)
+    with pytest.raises(InputError, match=r"in.csv: changed while it was read \(row 4\), .* are saved in .*scratch"):
+        await FakeEngine(cut, workers=1).arun(config)
+    assert not (tmp_path / name).exists()
+    await saved(tmp_path, "in.csv")
+    engine = FakeEngine()
+    summary = await engine.arun(config)
+    assert (summary.resumed, len(engine.asked)) == (20, 0)
+    assert len(loaded(tmp_path / name)) == 20
+
+
 async def test_output_that_cannot_be_written_keeps_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = job(await saved(tmp_path, "in.csv"), tmp_path / "out.parquet")
 
