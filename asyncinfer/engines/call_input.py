@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeGuard, cast
 
@@ -18,11 +17,10 @@ from asyncinfer.data.parts_table import PartsTable
 from asyncinfer.data.row_prompt import RowPrompt
 from asyncinfer.data.rows import Rows
 from asyncinfer.data.table import Table
+from asyncinfer.engines.overwritten_input import check_not_overwritten
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.access import EngineAccess
-from asyncinfer.run.failures import failures_path
 from asyncinfer.run.items import as_conversation, require_messages
-from asyncinfer.run.shards import shard_numbers, shard_path
 from asyncinfer.run.sources import FileSource, FirstRows, ListSource, Source
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.answer_store import DEFAULT_PATH
@@ -118,6 +116,13 @@ def check_no_retry(config: InferenceConfig | None) -> None:
         )
 
 
+def check_files(table: Table, config: InferenceConfig) -> None:
+    """Raise a ConfigError if a run with this configuration writes the files that it reads. Blocks."""
+    if (output := absolute_path(config.output_path, "output_path")) is not None:
+        has_shards = config.output is not None and config.output.shards is not None
+        check_not_overwritten(table, output, has_shards=has_shards)
+
+
 def source_of(input: ManyRows | None, config: InferenceConfig | None) -> Source | None:
     """Where the rows come from; None for an empty list, which needs no run.
 
@@ -134,6 +139,7 @@ def _whole_source(input: ManyRows | None, config: InferenceConfig) -> Source | N
     layout = layout_of(config)
     if isinstance(input, Rows):
         check_no_path(config)
+        check_files(input.table, config)
         return _table_source(input.table, input.params, layout)
     if input is not None:
         check_many(input, "input")
@@ -185,28 +191,12 @@ def _file_source(path: str, config: InferenceConfig, layout: OutputLayout) -> So
     """The source that reads the file, the files, the URL or the data set at `path`."""
     params = config.input or InputParams()
     table = table_at(path, params)
-    if (output := absolute_path(config.output_path, "output_path")) is not None:
-        has_shards = config.output is not None and config.output.shards is not None
-        if isinstance(table, PartsTable):
-            _check_pattern(path, output, has_shards=has_shards)
-        elif has_shards and table.path is not None and shard_numbers(output, table.path.absolute()) is not None:
-            what = f"{table.path.name} has the name of a shard of {output.name}, which may replace it"
-            raise ConfigError(f"output_path: {what}; choose another folder or name")
+    check_files(table, config)
     found = input_layout(path, params)
     has_conversations = params.prompt is None and params.id is None and params.keep is None
     if has_conversations and isinstance(table, JsonTable) and found.format is InputFormat.JSONL:
         return FileSource(path, found.compression)
     return _table_source(table, params, layout)
-
-
-def _check_pattern(pattern: str, output: Path, *, has_shards: bool) -> None:
-    """Raise a ConfigError if the next run would read what this run writes."""
-    pattern = str(expanded(pattern, "input.path").absolute())
-    shards = (shard_path(output, 0, 1),) if has_shards else ()
-    for written in (output, failures_path(output), *shards):
-        if fnmatch(str(written), pattern):
-            what = f"{written.name} matches the pattern of the input"
-            raise ConfigError(f"output_path: {what}, so the next run would read it; choose another folder or name")
 
 
 def _table_source(table: Table, params: InputParams, layout: OutputLayout) -> Source:

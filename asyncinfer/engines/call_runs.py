@@ -10,6 +10,7 @@ from typing import Any
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.batch.executor import BatchExecutor
 from asyncinfer.config import BatchParams, InferenceConfig
+from asyncinfer.data.rows import Rows
 from asyncinfer.engines.call_input import (
     ManyRows,
     absolute_path,
@@ -74,14 +75,14 @@ class RunCall:
 
 
 async def source_of_call(call: RunCall) -> Source | None:
-    """Where the rows of a call come from; None for an empty list. Files and folders are looked at in a thread.
+    """Where the rows of a call come from; None for an empty list. Looks at files and folders in a thread.
 
     Raises:
         InputError: The input is one conversation, and not a list of them.
         ConfigError: There is no input, or there are two, or a setting contradicts the file.
     """
-    if call.input is None:
-        return await DISK.run(source_of, None, call.config)
+    if call.input is None or isinstance(call.input, Rows):
+        return await DISK.run(source_of, call.input, call.config)
     return source_of(call.input, call.config)
 
 

@@ -8,9 +8,18 @@ from typing import Any
 
 from asyncinfer.aio.background_iterator import BackgroundIterator, Channel
 from asyncinfer.aio.iterate import first_of
+from asyncinfer.aio.limiters import DISK
 from asyncinfer.config import InferenceConfig
+from asyncinfer.data.rows import Rows
 from asyncinfer.display.shown_progress import shown_progress
-from asyncinfer.engines.call_input import ManyRows, check_many, check_no_path, is_one_small_row, iterable_of
+from asyncinfer.engines.call_input import (
+    ManyRows,
+    check_files,
+    check_many,
+    check_no_path,
+    is_one_small_row,
+    iterable_of,
+)
 from asyncinfer.engines.call_results import all_answers, collect
 from asyncinfer.engines.call_runs import CallRuns, RunCall, source_of_call, uses_batches
 from asyncinfer.engines.retry_failures import retry_of
@@ -263,6 +272,8 @@ class AsyncRowMethods(CallRuns):
 
         async def work(channel: Channel[tuple[int, RowOutcome]]) -> None:
             async with shown_progress(progress, on_progress) as report:
+                if isinstance(source, Rows) and inference_config is not None:
+                    await DISK.run(check_files, source.table, inference_config)
                 run = await self._new_run(call, report)
                 first = rows if limit is None else first_of(rows, limit)
                 await run.stream(first, lambda i, outcome, taken: channel.send((i, outcome), taken))

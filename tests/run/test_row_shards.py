@@ -20,7 +20,6 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from asyncinfer import (
-    ConfigError,
     Conversation,
     GuidedDecodingParams,
     InferenceConfig,
@@ -249,18 +248,6 @@ async def test_input_that_changes_ends_the_shards_with_one_warning(
     found = [record.message for record in caplog.records if "nor any further shard" in record.message]
     assert len(found) <= 1
     assert {name[0] for part in await ids(tmp_path) for name in part} <= {"r"}
-
-
-async def test_input_that_is_a_shard_of_the_output_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
-    config = await job(tmp_path, "out.parquet", 4, 2)
-    (tmp_path / "in.parquet").rename(tmp_path / "out-00000-of-00002.parquet")
-    for given in ("out-00000-of-00002.parquet", "out-*.parquet"):
-        assert config.input is not None
-        params = config.input.model_copy(update={"path": str(tmp_path / given)})
-        engine = FakeEngine()
-        with pytest.raises(ConfigError, match="output_path: out-0000"):
-            await engine.arun(config.model_copy(update={"input": params, "input_path": str(tmp_path / given)}))
-        assert not engine.asked
 
 
 # Reading the input
