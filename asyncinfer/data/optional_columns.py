@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from asyncinfer.data.column_types import Kind
-from asyncinfer.types.answer import ANSWER_METADATA, CHOICES, COST, LOGPROBS, saved_usage
+from asyncinfer.types.answer import ANSWER_METADATA, CHOICES, COST, LOGPROBS, saved_cost, saved_usage
 from asyncinfer.types.conversation import Conversation
 from asyncinfer.types.message import Message
 
@@ -28,6 +28,7 @@ _MESSAGE_FIELDS = "message_fields"
 # The fields of a message that have columns of their own, apart from its content.
 _WRITTEN = frozenset({"role", _REASONING, _CALLS})
 _PLAIN = _WRITTEN | {"content"}
+_TEXT_FIELDS = frozenset({"type", "content"})
 
 
 class OptionalColumns:
@@ -78,13 +79,13 @@ class OptionalColumns:
 def _values(answered: Conversation) -> dict[str, Any]:
     """Everything that an answer has, except its text and what every output has."""
     answer, metadata, usage = answered.messages[-1], answered.metadata, saved_usage(answered)
-    values: dict[str, Any] = {_REASONING: answer.reasoning_content}
+    values: dict[str, Any] = {_REASONING: answer.reasoning_content, COST: saved_cost(answered)}
     values |= {name: metadata.get(name) for name in (CHOICES, LOGPROBS)}
     if answer.tool_calls:
         values[_CALLS] = [call.model_dump(mode="json", exclude_none=True) for call in answer.tool_calls]
     together = {name: metadata.get(name) for name in _TOGETHER}
     if usage is not None:
-        values |= {name: getattr(usage, name) for name in (COST, *_OTHER_TOKENS)}
+        values |= {name: getattr(usage, name) for name in _OTHER_TOKENS}
         together[USAGE] = dict(usage.details) if usage.details else None
     together[_MESSAGE_FIELDS] = _message_fields(answer) or None
     values[_METADATA] = _present(together) or None
@@ -96,8 +97,8 @@ def _present(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _message_fields(answer: Message) -> dict[str, Any]:
-    """The fields of a message that no other column has: unknown ones, and a content that is not a text."""
-    is_text = answer.content is None or isinstance(answer.content, str)
+    """The fields of a message that no other column has: unknown ones, and a content that has more than text."""
+    is_text = all(item.model_fields_set <= _TEXT_FIELDS and item.is_text() for item in answer.content_items)
     if is_text and answer.model_fields_set <= _PLAIN:
         return {}
     return answer.model_dump(mode="json", exclude_none=True, exclude={*(_PLAIN if is_text else _WRITTEN)})

@@ -90,11 +90,17 @@ def saved_usage(answered: Conversation) -> Usage | None:
 
     The file may have been edited: values that are not numbers are left out.
     """
-    usage, cost = answered.metadata.get("usage"), answered.metadata.get(COST)
+    usage = answered.metadata.get("usage")
     if not isinstance(usage, dict):
         return None
     counts = {name: count for name, count in cast(dict[str, Any], usage).items() if type(count) is int}
-    return replace(Usage.from_dict(counts), cost=cost if isinstance(cost, int | float) else None)
+    return replace(Usage.from_dict(counts), cost=saved_cost(answered))
+
+
+def saved_cost(answered: Conversation) -> float | None:
+    """Return the cost in the metadata of an answered conversation; None if there is none, or if it is not a number."""
+    cost = answered.metadata.get(COST)
+    return cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None
 
 
 @dataclass(slots=True, repr=False)

@@ -197,6 +197,48 @@ async def test_properties_of_typed_answers_keep_their_names(tmp_path: Path) -> N
     assert (row["choices"], row["answer_choices"]) == (["card"], CHOICES)
 
 
+class Teller(SimpleEngine):
+    """Gives the same answer to each row."""
+
+    completion = Completion(MESSAGE)
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        return self.completion
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out.jsonl"])
+async def test_cost_of_an_answer_without_usage_has_its_column(tmp_path: Path, output: str) -> None:
+    engine = Teller(ModelParams(model_name="a"))
+    engine.completion = Completion(Message(role=Role.ASSISTANT, content="Hi"), metadata={"cost": 0.5})
+    await engine.arun(job(tmp_path, output, BOTH[:1]))
+    assert loaded(tmp_path / output)[0]["cost"] == 0.5
+
+
+async def test_cost_that_is_not_a_number_is_left_out(tmp_path: Path) -> None:
+    engine = Teller(ModelParams(model_name="a"))
+    engine.completion = Completion(Message(role=Role.ASSISTANT, content="Hi"), metadata={"cost": "much"})
+    await engine.arun(job(tmp_path, "out.parquet", BOTH[:1]))
+    assert "cost" not in loaded(tmp_path / "out.parquet")[0]
+
+
+async def test_content_with_texts_only_is_in_the_column_of_the_answer_only(tmp_path: Path) -> None:
+    engine = Teller(ModelParams(model_name="a"))
+    texts = [{"type": "text", "content": "Hi"}, {"type": "text", "content": "there"}]
+    engine.completion = Completion(Message.model_validate({"role": "assistant", "content": texts}))
+    await engine.arun(job(tmp_path, "out.jsonl", BOTH[:1]))
+    [row] = loaded(tmp_path / "out.jsonl")
+    assert row["answer"] == "Hi there"
+    assert "metadata" not in row
+
+
+async def test_fields_of_the_items_of_a_content_are_kept(tmp_path: Path) -> None:
+    engine = Teller(ModelParams(model_name="a"))
+    texts = [{"type": "text", "content": "Hi", "annotations": ["a"]}]
+    engine.completion = Completion(Message.model_validate({"role": "assistant", "content": texts}))
+    await engine.arun(job(tmp_path, "out.jsonl", BOTH[:1]))
+    assert loaded(tmp_path / "out.jsonl")[0]["metadata"]["message_fields"] == {"content": texts}
+
+
 @pytest.mark.parametrize("name", ["answer", "finish_reason", "total_tokens"])
 async def test_names_of_columns_that_every_output_has_are_an_error_before_anything_is_sent(
     tmp_path: Path, name: str
