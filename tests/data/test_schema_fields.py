@@ -71,6 +71,9 @@ def test_list_of_types_with_null_is_the_other_type() -> None:
         ({"allOf": [{"type": "boolean"}]}, Kind.BOOLEAN),
         ({"$ref": "#/$defs/day"}, Kind.DATE),
         ({"$ref": "#/definitions/old"}, Kind.INTEGER),
+        ({"$ref": "#/properties/other"}, Kind.NUMBER),
+        ({"$ref": "#/$defs/a~1b"}, Kind.BOOLEAN),
+        ({"$ref": "#/$defs/a%20b"}, Kind.BOOLEAN),
         ({"type": "array", "items": {"type": "integer"}}, ListType(Kind.INTEGER)),
         ({"type": ["array", "null"], "items": {"$ref": "#/$defs/day"}}, ListType(Kind.DATE)),
         ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, ListType(Kind.NUMBER)),
@@ -83,9 +86,11 @@ def test_list_of_types_with_null_is_the_other_type() -> None:
     ],
 )
 def test_types_of_values_are_those_of_the_schema(schema: dict[str, Any], expected: ColumnType) -> None:
-    definitions = {"$defs": {"day": {"$ref": "#/$defs/real"}, "real": {"type": "string", "format": "date"}}}
-    old = {"definitions": {"old": {"type": "integer"}}}
-    assert fields_of({"properties": {"a": schema}, **definitions, **old}) == {"a": expected}
+    boolean = {"type": "boolean"}
+    day = {"day": {"$ref": "#/$defs/real"}, "real": {"type": "string", "format": "date"}}
+    definitions = {"$defs": {**day, "a/b": boolean, "a b": boolean}, "definitions": {"old": {"type": "integer"}}}
+    properties = {"a": schema, "other": {"type": "number"}}
+    assert fields_of({"properties": properties, **definitions}) == {"a": expected, "other": Kind.NUMBER}
 
 
 @pytest.mark.parametrize(
@@ -108,11 +113,38 @@ def test_types_of_values_are_those_of_the_schema(schema: dict[str, Any], expecte
         {"type": "object", "properties": {}},
         {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
         {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": {}},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
+        {"type": "object", "properties": {"a": {}}, "patternProperties": {"^b": {"type": "integer"}}},
+        {"$ref": "#/$defs/a"},
+        {"$ref": "elsewhere.json"},
+        {"$ref": "#"},
         {"type": "null"},
     ],
 )
 def test_values_that_may_have_several_types_are_text(schema: Any) -> None:
-    assert fields_of({"properties": {"a": schema}}) == {"a": Kind.TEXT}
+    loop = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
+    assert fields_of({"properties": {"a": schema}, **loop}) == {"a": Kind.TEXT}
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        {"$ref": "#/$defs/first"},
+        {"allOf": [{"$ref": "#/$defs/first"}]},
+        {"allOf": [{"allOf": [{"$ref": "#/$defs/second"}]}], "description": "A point."},
+        {"anyOf": [{"$ref": "#/$defs/second"}, {"type": "null"}]},
+    ],
+)
+def test_columns_are_those_of_the_object_that_the_root_refers_to(root: dict[str, Any]) -> None:
+    point = {"type": "object", "properties": {"x": {"type": "integer"}, "next": {"$ref": "#/$defs/length"}}}
+    definitions = {"first": {"$ref": "#/$defs/second"}, "second": point, "length": {"type": "number"}}
+    assert fields_of({**root, "$defs": definitions}) == {"x": Kind.INTEGER, "next": Kind.NUMBER}
+
+
+@pytest.mark.parametrize("root", [{"$ref": "#/$defs/a"}, {"$ref": "#"}, {"anyOf": [{"type": "object"}] * 2}])
+def test_root_that_refers_to_no_object_has_no_columns(root: dict[str, Any]) -> None:
+    assert fields_of({**root, "$defs": {"a": {"$ref": "#/$defs/a"}}}) == {}
 
 
 def test_schema_that_is_too_large_for_a_type_is_text() -> None:
