@@ -57,7 +57,7 @@ class AnswerColumns:
         if taken := [name for name in self._fields if name in _RESERVED]:
             raise ConfigError(
                 f"the property {taken[0]!r} of the typed answers has the name of another column of the answer; rename "
-                "it in the class or in the schema, or write conversations, to an output_path that ends in .jsonl"
+                "it in the class or in the schema"
             )
         self._shape, self._times = shape, TimeScan(self._fields)
         self._has_answer = not self._fields
@@ -135,7 +135,8 @@ class AnswerColumns:
         """Yield the JSON values that an answer stands for, that of the validated answer first."""
         text = conversation.messages[-1].text
         if conversation.parsed is not None:
-            yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
+            with suppress(ValueError):  # A serializer of the class may raise.
+                yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
         if self._shape is not None and self._shape.values is not None:
             with suppress(ValueError):
                 yield from self._shape.values(text)

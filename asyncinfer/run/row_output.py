@@ -55,11 +55,17 @@ class RowOutput:
     Args:
         keep: The columns of the input that the output has; None: all.
         shape: What the answers are; None if they are text.
+
+    Raises:
+        ConfigError: A property of the answers has the name of another column of the answer.
     """
 
     def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
         self._path, self._layout, self._keep, self._shape = path, layout, keep, shape
-        self._answers = self._new_answers()
+        try:
+            self._answers = self._new_answers()
+        except ConfigError as error:
+            raise ConfigError(f"{error}, or write conversations, to an output_path that ends in .jsonl") from None
         self._columns = KeptColumns((), None, {})
 
     def _new_answers(self) -> AnswerColumns:

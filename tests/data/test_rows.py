@@ -14,9 +14,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from asyncinfer import (
+    ConfigError,
     Conversation,
     FailureDetail,
     FinishReason,
@@ -285,6 +286,30 @@ async def test_property_with_the_name_of_the_column_of_errors_keeps_its_name() -
     first, second = rows.with_answers(await engine.ainfer_partial(rows, response_model=Problem))
     assert (first["error"], first["answer_error"]) == ("a leak", None)
     assert (second["error"], second["answer_error"]) == (None, "bad request")
+
+
+class Unwritable(Problem):
+    @field_serializer("error")
+    def _write(self, _: str) -> str:
+        raise ZeroDivisionError
+
+
+async def test_answer_whose_serializer_raises_has_the_values_of_its_text() -> None:
+    """As in an output of rows."""
+    rows = rows_from(DICTS[:1], prompt=PROMPT)
+    [row] = rows.with_answers(await HalfTyped(ModelParams(model_name="a")).ainfer(rows, response_model=Unwritable))
+    assert row["error"] == "a leak"
+
+
+class Named(BaseModel):
+    answer: str
+
+
+async def test_property_with_the_name_of_another_column_is_an_error() -> None:
+    rows = rows_from(DICTS[:1], prompt=PROMPT)
+    answered = Conversation.from_dict({"messages": [{"role": "assistant", "content": '{"answer": "a"}'}]})
+    with pytest.raises(ConfigError, match="'answer' .*; rename it in the class or in the schema$"):
+        rows.with_answers([answered.with_parsed(Named(answer="a"))])
 
 
 async def test_counts_are_numbers_also_if_no_answer_has_them() -> None:

@@ -596,8 +596,9 @@ async def test_property_with_the_name_of_another_column_is_an_error_before_anyth
     engine = FakeEngine()
     for model in ({"type": "object", "properties": {taken: {"type": "string"}}}, create_model("Made", **{taken: str})):  # type: ignore[call-overload]
         config.generation.response_model = model
-        with pytest.raises(ConfigError, match=f"'{taken}' .*has the name of a"):
+        with pytest.raises(ConfigError, match=f"'{taken}' .*has the name of a") as caught:
             await engine.arun(config)
+        assert ("write conversations, to an output_path that ends in .jsonl" in str(caught.value)) is (taken != "id")
     assert not engine.asked
 
 
