@@ -23,13 +23,13 @@ _ANSWER = "answer"
 _RESERVED = frozenset([_ANSWER, FINISH_REASON, *TOKENS])
 
 
-class AnswerShape(NamedTuple):
+class AnswerSchema(NamedTuple):
     """What is known about the answers of a run that are JSON.
 
     Args:
         schema: Their JSON schema.
-        values: Returns the JSON values that the text of an answer stands for, that of the validated answer first.
-            Raises ValueError if there are none. None: the whole text is the JSON.
+        values: Returns the JSON values that a text may stand for, the validated one first. Raises ValueError if there
+            are none. None: the whole text is the JSON.
     """
 
     schema: Mapping[str, Any]
@@ -39,27 +39,26 @@ class AnswerShape(NamedTuple):
 class AnswerColumns:
     """The columns of the answers of one run.
 
-    Typed answers have a column for each property of their schema, and no column `answer`, unless an answer has
-    something that these columns do not hold: further keys, or values that do not fit. It is whole in `answer` too.
-    `OptionalColumns` are those for what comes with the text.
+    A typed answer has a column for each property. If a key or a value does not fit them, the whole text is in `answer`
+    too; without such an answer, there is no column `answer`. `OptionalColumns` are those for what comes with the text.
 
     Args:
-        shape: What the answers are; None if they are text.
+        schema: What the answers are; None if they are text.
         has_types: Whether the output has a type for each column. Otherwise dates, lists and objects are as in JSON.
 
     Raises:
         ConfigError: A property of the schema has the name of another column of the answer.
     """
 
-    def __init__(self, shape: AnswerShape | None = None, *, has_types: bool = True) -> None:
-        fields = fields_of(shape.schema if shape is not None else None)
+    def __init__(self, schema: AnswerSchema | None = None, *, has_types: bool = True) -> None:
+        fields = fields_of(schema.schema if schema is not None else None)
         self._fields = fields if has_types else {name: _plain(kind) for name, kind in fields.items()}
         if taken := [name for name in self._fields if name in _RESERVED]:
             raise ConfigError(
                 f"the property {taken[0]!r} of the typed answers has the name of another column of the answer; rename "
                 "it in the class or in the schema"
             )
-        self._shape, self._times = shape, TimeScan(self._fields)
+        self._schema, self._times = schema, TimeScan(self._fields)
         self._has_answer = not self._fields
         self._optional = OptionalColumns()
         self._optional.reserve(self.reserved)
@@ -81,18 +80,18 @@ class AnswerColumns:
         """Find the columns that an answered conversation needs."""
         self._optional.add(conversation)
         if self._fields:
-            values, is_whole = self._typed(self._times.declared, conversation)
+            values, is_lossless = self._typed(self._times.schema_types, conversation)
             self._times.add(values)
-            self._has_answer = self._has_answer or not is_whole
+            self._has_answer = self._has_answer or not is_lossless
 
     def require_all(self) -> None:
-        """Have every column that an answer may need, for files that are written before all answers are known."""
+        """Use every optional column."""
         self._has_answer = True
         self._optional.require_all()
         self._times.use_text()
 
     def require(self, names: Sequence[str], schema: Any | None) -> None:
-        """Have the columns of an older output that this output has only if an answer needs them.
+        """Keep the optional columns of an older output.
 
         Args:
             names: The columns of the older output.
@@ -108,7 +107,7 @@ class AnswerColumns:
         """The columns, with the types of their values. TEXT also stands for JSON of any type."""
         first = {_ANSWER: Kind.TEXT} if self._has_answer else {}
         counts = dict.fromkeys(TOKENS, Kind.INTEGER)
-        return {**self._times.fields, **first, FINISH_REASON: Kind.TEXT, **counts, **self._optional.kinds}
+        return {**self._times.types, **first, FINISH_REASON: Kind.TEXT, **counts, **self._optional.kinds}
 
     def arrow_fields(self) -> list[Any]:
         """The Arrow fields of the columns."""
@@ -117,8 +116,8 @@ class AnswerColumns:
     def values(self, conversation: Conversation) -> dict[str, Any]:
         """The values of an answered conversation. Columns that are null may be missing."""
         answer, usage = conversation.messages[-1], saved_usage(conversation)
-        values, is_whole = self._typed(self._times.fields, conversation) if self._fields else ({}, False)
-        if not is_whole:
+        values, is_lossless = self._typed(self._times.types, conversation) if self._fields else ({}, False)
+        if not is_lossless:
             values[_ANSWER] = answer.text if answer.content is not None else None
         counts = {name: getattr(usage, name, None) for name in TOKENS}
         reason = conversation.metadata.get(FINISH_REASON)
@@ -137,9 +136,9 @@ class AnswerColumns:
         if conversation.parsed is not None:
             with suppress(ValueError):  # A serializer of the class may raise.
                 yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
-        if self._shape is not None and self._shape.values is not None:
+        if self._schema is not None and self._schema.values is not None:
             with suppress(ValueError):
-                yield from self._shape.values(text)
+                yield from self._schema.values(text)
         with suppress(ValueError):
             yield from_json(text)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel
 
-from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
 from asyncinfer.data.json_values import as_json, as_text
@@ -79,7 +79,13 @@ def with_answers(data: Any, table: Table, answers: Answers) -> Any:
 
 
 def _columns(answers: Answers, row_count: int, names: Iterable[object], *, has_types: bool = True) -> dict[str, Column]:
-    """The new columns for data with so many rows and with columns of these names."""
+    """Return the new columns.
+
+    Args:
+        row_count: How many rows the data have.
+        names: The columns of the data.
+        has_types: Whether the data have a type for each column.
+    """
     if not isinstance(answers, InferenceResult):
         answers = InferenceResult([*enumerate(answers)], {})
     answer_count = len(answers.successful) + len(answers.failures)
@@ -102,7 +108,7 @@ def _columns(answers: Answers, row_count: int, names: Iterable[object], *, has_t
 def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_types: bool) -> AnswerColumns:
     """The columns that these answers need, beside those with these names."""
     schema = _schema([answer.parsed for _, answer in answers.successful])
-    columns = AnswerColumns(AnswerShape(schema) if schema is not None else None, has_types=has_types)
+    columns = AnswerColumns(AnswerSchema(schema) if schema is not None else None, has_types=has_types)
     columns.reserve(names)
     for _, answer in answers.successful:
         columns.observe(answer)
@@ -112,7 +118,7 @@ def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_
 
 
 def _schema(parsed: Sequence[Any]) -> dict[str, Any] | None:
-    """A JSON schema of parsed answers; None if they are no objects."""
+    """The JSON schema of typed answers; None if they are not objects."""
     model = next((value for value in parsed if value is not None), None)
     if isinstance(model, BaseModel):
         return type(model).model_json_schema(mode="serialization")

@@ -9,14 +9,11 @@ from typing import Any, NamedTuple
 
 from asyncinfer.data.arrow_table import pyarrow
 
-_INT64 = 1 << 63
-
 
 class Kind(StrEnum):
-    """What the values of a column without an Arrow type are. The value is the name of the Arrow type.
+    """The type of a column that is neither list nor struct.
 
-    TIME is a time in UTC, and LOCAL_TIME a time without an offset from it. ANY_TIME is one of them, as long as it is
-    not known which; `TimeScan` finds out.
+    TIME has a time zone, LOCAL_TIME has none. ANY_TIME is replaced by `TimeScan`.
     """
 
     BOOLEAN = "bool_"
@@ -113,7 +110,7 @@ def kind_of(value: Any) -> Kind:
         case bool():
             return Kind.BOOLEAN
         case int():
-            return Kind.INTEGER if -_INT64 <= value < _INT64 else Kind.TEXT
+            return Kind.INTEGER if is_int64(value) else Kind.TEXT
         case float():
             return Kind.NUMBER
         case bytes():
@@ -126,6 +123,11 @@ def kind_of(value: Any) -> Kind:
         case _:
             plain = getattr(value, "item", None)  # Numbers of numpy.
             return kind_of(plain()) if callable(plain) and getattr(value, "ndim", 1) == 0 else Kind.TEXT
+
+
+def is_int64(value: int) -> bool:
+    """Whether an integer fits a column of integers."""
+    return -(1 << 63) <= value < 1 << 63
 
 
 def common_kind(kinds: Iterable[Kind]) -> Kind:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType
+from asyncinfer.data.column_types import ColumnType, Kind, ListType, StructType, is_int64
 from asyncinfer.data.json_values import as_json, as_text
 
-_INT64 = 1 << 63
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHORTEST_TIME = len("2026-01-02T03:04")
 _NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
@@ -19,17 +18,17 @@ _NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
 def fitting(fields: Mapping[str, ColumnType], value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the values of the columns, and whether they are all that `value` has.
 
-    What does not fit the type of its column is null, as a whole: an integer with more than 64 bits (it may be written
-    as 3.0), a time with nanoseconds, or a list with one element that does not fit. TEXT takes every value.
+    A value that does not fit becomes null as a whole: an integer outside 64 bits, a time with nanoseconds, or a list
+    with one item that does not fit. `3.0` fits INTEGER, and every value fits TEXT.
 
     Args:
         value: As in JSON. Dates and times are ISO 8601.
     """
     found = {name: _column_value(kind, value.get(name)) for name, kind in fields.items()}
-    is_whole = fields.keys() >= value.keys() and all(
+    is_lossless = fields.keys() >= value.keys() and all(
         found[name] is not None for name, given in value.items() if given is not None
     )
-    return found, is_whole
+    return found, is_lossless
 
 
 def _column_value(kind: ColumnType, value: Any) -> Any:
@@ -47,31 +46,31 @@ def _fitted(kind: ColumnType, value: Any) -> Any:
         return None
     match kind:
         case ListType():
-            return [_fitted(kind.items, part) for part in _checked(value, list)]
+            return [_fitted(kind.items, item) for item in _require_type(value, list)]
         case StructType():
-            return {name: _fitted(kind.fields[name], part) for name, part in _known(kind, value).items()}
+            return {name: _fitted(kind.fields[name], item) for name, item in _struct_items(kind, value).items()}
         case Kind.TEXT:
             return as_text(as_json(value))
         case Kind.INTEGER | Kind.NUMBER:
             return _number(kind, value)
         case Kind.DATE:
-            if not _DATE.fullmatch(_checked(value, str)):
+            if not _DATE.fullmatch(_require_type(value, str)):
                 raise ValueError
             return date.fromisoformat(value)
         case Kind.TIME | Kind.LOCAL_TIME | Kind.ANY_TIME:
-            return _time(kind, _checked(value, str))
+            return _time(kind, _require_type(value, str))
         case _:
-            return _checked(value, bool)
+            return _require_type(value, bool)
 
 
-def _checked(value: Any, expected: type[Any]) -> Any:
+def _require_type(value: Any, expected: type[Any]) -> Any:
     if not isinstance(value, expected):
         raise ValueError
     return value
 
 
-def _known(kind: StructType, value: Any) -> Mapping[str, Any]:
-    found = cast(dict[str, Any], _checked(value, dict))
+def _struct_items(kind: StructType, value: Any) -> Mapping[str, Any]:
+    found = cast(dict[str, Any], _require_type(value, dict))
     if not kind.fields.keys() >= found.keys():
         raise ValueError
     return found
@@ -83,7 +82,7 @@ def _number(kind: Kind, value: Any) -> int | float:
     if kind is Kind.NUMBER:
         return float(value)
     whole = int(value)
-    if whole != value or not -_INT64 <= whole < _INT64:
+    if whole != value or not is_int64(whole):
         raise ValueError
     return whole
 

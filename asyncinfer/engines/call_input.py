@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeGuard, cast
 
 from asyncinfer.config import InferenceConfig, InputFormat, InputParams
-from asyncinfer.data.answer_columns import AnswerShape
+from asyncinfer.data.answer_columns import AnswerSchema
 from asyncinfer.data.dict_table import DictTable, row_values
 from asyncinfer.data.json_table import JsonTable
 from asyncinfer.data.layout import OutputLayout, input_layout, output_layout
@@ -164,13 +164,13 @@ def kept_columns(input: object, config: InferenceConfig) -> Sequence[str] | None
     return params.keep if params is not None else None
 
 
-def answer_shape(access: EngineAccess) -> AnswerShape | None:
+def answer_schema(access: EngineAccess) -> AnswerSchema | None:
     """What the answers are; None if they are text."""
     if access.check is not None and (written := access.check.written_schema) is not None:
-        return AnswerShape(written, access.check.json_values)
+        return AnswerSchema(written, access.check.json_values)
     guided = access.settings.generation.guided_decoding
     schema = guided.schema_dict() if guided is not None else None
-    return AnswerShape(schema) if schema is not None else None
+    return AnswerSchema(schema) if schema is not None else None
 
 
 def iterable_of(

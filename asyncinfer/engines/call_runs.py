@@ -14,7 +14,7 @@ from asyncinfer.data.rows import Rows
 from asyncinfer.engines.call_input import (
     ManyRows,
     absolute_path,
-    answer_shape,
+    answer_schema,
     cache_file,
     check_no_retry,
     kept_columns,
@@ -110,7 +110,7 @@ class CallRuns(EngineCore):
             output_path=absolute_path(config.output_path, "output_path"),
             layout=layout_of(config),
             keep=kept_columns(call.input, config),
-            answer_shape=answer_shape(access),
+            answer_schema=answer_schema(access),
             progress_path=absolute_path(call.progress_path or config.progress_path, "progress_path"),
             on_progress=on_progress,
             observers=call.observers,
@@ -147,7 +147,7 @@ class CallRuns(EngineCore):
             raise InputError("input: there are no conversations in it")
         access, row_keys = await self._setup_for(config, call.response_model)
         keep = kept_columns(call.input, config)
-        return FailedInputRows(source, keep, answer_shape(access), row_keys, has_types=layout.has_schema)
+        return FailedInputRows(source, keep, answer_schema(access), row_keys, has_types=layout.has_schema)
 
     def _executors(self, access: EngineAccess, batch: BatchParams | None) -> Callable[[RunInfo], Executor]:
         """Return what makes the executor of a run: one for single requests, or one for batch jobs.

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.column_types import ColumnScan, KeptColumns
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.layout import OutputLayout
@@ -54,14 +54,16 @@ class RowOutput:
 
     Args:
         keep: The columns of the input that the output has; None: all.
-        shape: What the answers are; None if they are text.
+        schema: What the answers are; None if they are text.
 
     Raises:
         ConfigError: A property of the answers has the name of another column of the answer.
     """
 
-    def __init__(self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, shape: AnswerShape | None) -> None:
-        self._path, self._layout, self._keep, self._shape = path, layout, keep, shape
+    def __init__(
+        self, path: Path, layout: OutputLayout, keep: Sequence[str] | None, schema: AnswerSchema | None
+    ) -> None:
+        self._path, self._layout, self._keep, self._schema = path, layout, keep, schema
         try:
             self._answers = self._new_answers()
         except ConfigError as error:
@@ -69,7 +71,7 @@ class RowOutput:
         self._columns = KeptColumns((), None, {})
 
     def _new_answers(self) -> AnswerColumns:
-        return AnswerColumns(self._shape, has_types=self._layout.has_schema)
+        return AnswerColumns(self._schema, has_types=self._layout.has_schema)
 
     def prepare(self, source: Source) -> Generator[None]:
         """Find the columns of the output, before anything is sent. Blocks; yields every 64 rows.

@@ -12,7 +12,7 @@ from pathlib import Path
 from asyncinfer.aio.clock import Clock
 from asyncinfer.aio.limiters import DISK
 from asyncinfer.aio.tasks import clean_up_after, in_slices
-from asyncinfer.data.answer_columns import AnswerShape
+from asyncinfer.data.answer_columns import AnswerSchema
 from asyncinfer.data.layout import OutputLayout, output_layout
 from asyncinfer.errors import EngineDeadError
 from asyncinfer.run.active_run import ActiveRun
@@ -59,7 +59,7 @@ class RunBase:
         restored: Adds what is not saved, such as the parsed answer, to a conversation with a saved answer.
         layout: The format of the output.
         keep: The columns of the input that an output of rows has; None: all.
-        answer_shape: What the answers are, for an output of rows; None if they are text.
+        answer_schema: What the answers are, for an output of rows; None if they are text.
         reuse_output: Take answers from an existing file at `output_path`.
         limit: The most rows of the run, as the user has set it; None: all.
         relax_gc: Let Python collect garbage less often during the run.
@@ -84,7 +84,7 @@ class RunBase:
     output_path: Path | None = None
     layout: OutputLayout = field(default_factory=lambda: output_layout(None, None))
     keep: Sequence[str] | None = None
-    answer_shape: AnswerShape | None = None
+    answer_schema: AnswerSchema | None = None
     progress_path: Path | None = None
     on_progress: OnProgress | None = None
     partial: bool = True
@@ -123,7 +123,7 @@ class RunBase:
 
     def new_output(self) -> RunOutput:
         """What writes the output."""
-        return RunOutput(self.output_path, self.layout, self.keep, self.answer_shape)
+        return RunOutput(self.output_path, self.layout, self.keep, self.answer_schema)
 
     @asynccontextmanager
     async def opened(self, stats: RunStats, events: Events, rows: ValidatedInput | None) -> AsyncGenerator[ActiveRun]:

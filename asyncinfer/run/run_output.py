@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asyncinfer.aio.tasks import in_slices
-from asyncinfer.data.answer_columns import AnswerShape
+from asyncinfer.data.answer_columns import AnswerSchema
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.run.input_cursor import InputCursor
 from asyncinfer.run.row_output import RowOutput, write_compressed
@@ -23,7 +23,7 @@ class RunOutput:
         path: The file; None if nothing is written.
         layout: Its format.
         keep: The columns of the input that an output of rows has; None: all.
-        answer_shape: What the answers are, for an output of rows; None if they are text.
+        answer_schema: What the answers are, for an output of rows; None if they are text.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class RunOutput:
         path: Path | None,
         layout: OutputLayout,
         keep: Sequence[str] | None,
-        answer_shape: AnswerShape | None,
+        answer_schema: AnswerSchema | None,
     ) -> None:
-        self._path, self._layout, self._keep, self._answer_shape = path, layout, keep, answer_shape
+        self._path, self._layout, self._keep, self._answer_schema = path, layout, keep, answer_schema
         self._rows: tuple[RowOutput, Source] | None = None
 
     async def prepare(self, source: Source) -> None:
@@ -44,7 +44,7 @@ class RunOutput:
             ConfigError: The answer has a column of the same name.
         """
         if self._path is not None and self._layout.has_rows:
-            row_output = RowOutput(self._path, self._layout, self._keep, self._answer_shape)
+            row_output = RowOutput(self._path, self._layout, self._keep, self._answer_schema)
             await in_slices(row_output.prepare(source))
             self._rows = row_output, source
 

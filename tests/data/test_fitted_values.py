@@ -97,6 +97,11 @@ def test_list_object_or_date_that_does_not_fit_is_null_as_a_whole(kind: ColumnTy
 # Times with and without an offset
 
 WITH, WITHOUT = "2026-01-02T12:00:00Z", "2026-01-02T12:00:00"
+TIMES: dict[str, ColumnType] = {
+    "at": Kind.ANY_TIME,
+    "all": ListType(Kind.ANY_TIME),
+    "in": StructType({"at": Kind.ANY_TIME, "n": Kind.INTEGER}),
+}
 
 
 @pytest.mark.parametrize(
@@ -110,35 +115,25 @@ WITH, WITHOUT = "2026-01-02T12:00:00Z", "2026-01-02T12:00:00"
     ],
 )
 def test_type_of_times_depends_on_their_offsets(times: list[str], expected: Kind) -> None:
-    fields: dict[str, ColumnType] = {
-        "at": Kind.ANY_TIME, "all": ListType(Kind.ANY_TIME), "in": StructType({"at": Kind.ANY_TIME, "n": Kind.INTEGER}),
-    }  # fmt: skip
-    scan = TimeScan(fields)
+    scan = TimeScan(TIMES)
     for time in times:
-        scan.add(fitting(fields, {"at": time, "all": [time], "in": {"at": time}})[0])
+        scan.add(fitting(TIMES, {"at": time, "all": [time], "in": {"at": time}})[0])
     inner = StructType({"at": expected, "n": Kind.INTEGER})
-    assert scan.fields == {"at": expected, "all": ListType(expected), "in": inner}
+    assert scan.types == {"at": expected, "all": ListType(expected), "in": inner}
 
 
 def test_times_of_one_property_do_not_change_those_of_others() -> None:
     fields: dict[str, ColumnType] = {"a": Kind.ANY_TIME, "b": StructType({"a": Kind.ANY_TIME, "b": Kind.ANY_TIME})}
     scan = TimeScan(fields)
     scan.add(fitting(fields, {"a": WITH, "b": {"a": WITHOUT}})[0])
-    assert scan.fields == {"a": Kind.TIME, "b": StructType({"a": Kind.LOCAL_TIME, "b": Kind.TIME})}
-
-
-TIMES: dict[str, ColumnType] = {
-    "at": Kind.ANY_TIME,
-    "all": ListType(Kind.ANY_TIME),
-    "in": StructType({"at": Kind.ANY_TIME, "n": Kind.INTEGER}),
-}
+    assert scan.types == {"a": Kind.TIME, "b": StructType({"a": Kind.LOCAL_TIME, "b": Kind.TIME})}
 
 
 def test_times_are_text_if_other_values_are_not_known() -> None:
     scan = TimeScan(TIMES)
     scan.use_text()
     scan.add(fitting(TIMES, {"at": WITH})[0])
-    assert scan.fields == {
+    assert scan.types == {
         "at": Kind.TEXT,
         "all": ListType(Kind.TEXT),
         "in": StructType({"at": Kind.TEXT, "n": Kind.INTEGER}),
@@ -149,9 +144,25 @@ def test_times_have_the_types_of_an_older_file() -> None:
     older = pa.schema(
         [("at", pa.timestamp("us")), ("all", pa.list_(pa.timestamp("us", tz="UTC"))), ("in", pa.string())]
     )
-    scan = TimeScan({**TIMES, "new": Kind.ANY_TIME})
+    fields = {**TIMES, "new": Kind.ANY_TIME}
+    scan = TimeScan(fields)
     scan.use_types_of(older)
-    scan.add(fitting(TIMES, {"at": WITH, "new": WITHOUT})[0])
-    assert scan.fields["at"] == Kind.LOCAL_TIME
-    assert scan.fields["all"] == ListType(Kind.TIME)
-    assert scan.fields["in"] == StructType({"at": Kind.TEXT, "n": Kind.INTEGER})
+    scan.add(fitting(fields, {"at": WITH, "new": WITHOUT})[0])
+    assert scan.types["at"] == Kind.LOCAL_TIME
+    assert scan.types["all"] == ListType(Kind.TIME)
+    assert scan.types["in"] == StructType({"at": Kind.TEXT, "n": Kind.INTEGER})
+    assert scan.types["new"] == Kind.LOCAL_TIME
+
+
+@pytest.mark.parametrize(
+    ("kind", "older", "expected"),
+    [
+        (StructType({"at": Kind.ANY_TIME}), pa.struct([("at", pa.timestamp("us"))]), Kind.LOCAL_TIME),
+        (StructType({"at": Kind.ANY_TIME}), pa.struct([("other", pa.timestamp("us"))]), Kind.TEXT),
+        (StructType({"at": Kind.ANY_TIME}), pa.list_(pa.timestamp("us")), Kind.TEXT),
+    ],
+)
+def test_times_in_objects_have_the_types_of_an_older_file(kind: ColumnType, older: pa.DataType, expected: Kind) -> None:
+    scan = TimeScan({"a": kind})
+    scan.use_types_of(pa.schema([("a", older)]))
+    assert scan.types == {"a": StructType({"at": expected})}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue
 
 from asyncinfer import Conversation
 from asyncinfer.config import OutputFormat
-from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.compression import Compression
 from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_writer import row_writer
@@ -33,7 +33,7 @@ def written(schema: Mapping[str, Any], answers: Sequence[str]) -> pa.Table:
         Conversation.from_dict({"messages": [{"role": "assistant", "content": text}], "metadata": {}})
         for text in answers
     ]
-    columns = AnswerColumns(AnswerShape(schema))
+    columns = AnswerColumns(AnswerSchema(schema))
     for conversation in conversations:
         columns.observe(conversation)
     file = io.BytesIO()

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.data.answer_columns import AnswerColumns, AnswerShape
+from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.column_types import KeptColumns
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.input import ValidatedInput
@@ -33,7 +33,7 @@ class FailedInputRows:
     Args:
         source: The whole input. The caller prepares and closes it.
         keep: The names of the columns; None: all.
-        shape: What the answers are; None if they are text.
+        schema: What the answers are; None if they are text.
         row_keys: Make the keys of rows.
         has_types: Whether the output has a type for each column.
 
@@ -45,13 +45,13 @@ class FailedInputRows:
         self,
         source: Source,
         keep: Sequence[str] | None,
-        shape: AnswerShape | None,
+        schema: AnswerSchema | None,
         row_keys: RowKeys,
         *,
         has_types: bool,
     ) -> None:
         self.source = self._rows = self._run_rows = source
-        self._keep, self._shape, self._row_keys, self._has_types = keep, shape, row_keys, has_types
+        self._keep, self._schema, self._row_keys, self._has_types = keep, schema, row_keys, has_types
         self.columns = KeptColumns((), None, {})
 
     def prepare(self, failed: FailedRowIndex) -> Generator[None]:
@@ -79,7 +79,7 @@ class FailedInputRows:
 
     def new_columns(self) -> AnswerColumns:
         """Return the columns of the answers, before an answer is observed."""
-        columns = AnswerColumns(self._shape, has_types=self._has_types)
+        columns = AnswerColumns(self._schema, has_types=self._has_types)
         columns.reserve(self.columns.names)
         return columns
 
