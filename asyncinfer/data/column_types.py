@@ -55,6 +55,10 @@ class KeptColumns:
         self.names = tuple(names)
         self._schema, self._kinds = schema, kinds
 
+    def pick(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of these columns. Columns that the row does not have are missing."""
+        return {name: values[name] for name in self.names if name in values}
+
     def arrow_fields(self) -> list[Any]:
         """The Arrow fields of the columns."""
         arrow = pyarrow()

@@ -11,24 +11,24 @@ _EVERY = 64  # rows
 
 
 class InputCursor:
-    """A place in the input, which is read on from there. Going back reads the input again from its start. Blocks.
+    """Reads an input forwards. Going back restarts at its first row. Blocks.
 
     Args:
         checksums: The checksum of each row, from the first reading.
-        consequence: What an error says between the row that has changed and what to do.
+        not_written: The part of the error message that says what is not written.
 
     Attributes:
         position: The row that is read next.
         rows_read: How many rows were read in all, also those that were only passed.
     """
 
-    def __init__(self, source: Source, checksums: Sequence[int], consequence: str) -> None:
-        self._source, self._checksums, self._consequence = source, checksums, consequence
+    def __init__(self, source: Source, checksums: Sequence[int], not_written: str = "") -> None:
+        self._source, self._checksums, self._not_written = source, checksums, not_written
         self._items: Generator[InputItem] | None = None
         self.position = self.rows_read = 0
 
     def cost(self, rows: range) -> int:
-        """How many rows are read to get the last one of these."""
+        """How many rows must be read to reach the end of `rows`."""
         return rows.stop - (self.position if rows.start >= self.position else 0)
 
     def go_to(self, row: int) -> Generator[None]:
@@ -59,8 +59,8 @@ class InputCursor:
         self._items = self._items or self._source.items()
         item = next(self._items, None)
         if item is None:
-            raise changed_error(self._source.name, self.position, self._consequence)
+            raise changed_error(self._source.name, self.position, self._not_written)
         self.rows_read += 1
-        check_unchanged(self._source.name, self.position, item, self._checksums, self._consequence)
+        check_unchanged(self._source.name, self.position, item, self._checksums, self._not_written)
         self.position += 1
         return item

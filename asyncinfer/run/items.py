@@ -152,19 +152,19 @@ def require_messages(conversation: Conversation) -> None:
         raise InputError("the conversation has no messages")
 
 
-def check_unchanged(name: str, row: int, item: InputItem, checksums: Sequence[int], consequence: str = "") -> None:
+def check_unchanged(name: str, row: int, item: InputItem, checksums: Sequence[int], not_written: str = "") -> None:
     """Raise InputError if a row that is read again is not the one that was validated.
 
     Args:
         name: The name of the source.
         checksums: The checksum of each row, from the first reading.
-        consequence: What the message says between the row and what to do.
+        not_written: The part of the message that says what is not written.
     """
     if row >= len(checksums) or item.checksum != checksums[row]:
-        raise changed_error(name, row, consequence)
+        raise changed_error(name, row, not_written)
 
 
-def changed_error(name: str, row: int, consequence: str = "") -> InputError:
+def changed_error(name: str, row: int, not_written: str = "") -> InputError:
     """The error for a source that changed while it was read."""
-    what = f"changed while it was read (row {row}){consequence}"
+    what = f"changed while it was read (row {row}){not_written}"
     return InputError(f"{name}: {what}. Run again: the run then uses the present content.")

@@ -56,7 +56,8 @@ async def _answer_pilot(run: RunBase, source: Source, size: int, pace: Pace) -> 
     stats = RunStats(run.clock, row_of=run.row_of)
     rows = ValidatedInput(source, run.keys, tolerates_unreadable_files=run.partial)
     await in_slices(rows.validate_input())
-    await run.new_output().prepare(source)
+    if (output := run.new_output()) is not None:
+        await output.prepare(source, rows.checksums)
     events = Events([stats.observe, *run.observers])
     async with run.opened(stats, events, rows) as active:
         await run.find_answered(active, rows, is_pilot=True)

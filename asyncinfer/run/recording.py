@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from asyncinfer.run.events import RunEvent
-from asyncinfer.run.output_parts import OutputParts
+from asyncinfer.run.output_writer import OutputWriter
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.stats import RunStats
 from asyncinfer.scratch.file import ScratchFile
@@ -26,7 +26,7 @@ class RecordedRun:
         scratch: Where the answers are saved; None if they are not.
         output_path: The output of the run; None if there is none.
         summary: Returns the summary of the run so far.
-        parts: Writes parts of the output; None if its rows are not known before they are read, or if there is none.
+        output: Writes the output and shards of it; None without an output, and for `ainfer_iter`.
     """
 
     stats: RunStats
@@ -34,7 +34,7 @@ class RecordedRun:
     scratch: ScratchFile | None
     output_path: Path | None
     summary: Callable[[], RunSummary]
-    parts: OutputParts | None = None
+    output: OutputWriter | None = None
 
 
 class RunRecorder(Protocol):

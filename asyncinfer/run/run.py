@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import closing, nullcontext
-from functools import partial
 
 from anyio.lowlevel import checkpoint
 
@@ -17,17 +16,15 @@ from asyncinfer.run.early_end import interruption_error
 from asyncinfer.run.failed_rows import FailedRows
 from asyncinfer.run.flow import RowFlow
 from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.output_parts import OutputParts
+from asyncinfer.run.output_writer import OutputWriter
 from asyncinfer.run.progress_file import failure_in_file
 from asyncinfer.run.reader import InputReader, IterableReader
 from asyncinfer.run.run_base import RunBase
-from asyncinfer.run.run_output import RunOutput
 from asyncinfer.run.saved_spending import count_saved
 from asyncinfer.run.saver import DeliverOutcome, RowOutcome
 from asyncinfer.run.scratch_use import remove_finished
 from asyncinfer.run.sources import Source, prepared
 from asyncinfer.run.stats import RunStats
-from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.scratch.format import SavedLine
 from asyncinfer.types.results import RunSummary
 
@@ -59,7 +56,8 @@ class Run(RunBase):
             rows = ValidatedInput(source, self.keys, tolerates_unreadable_files=self.partial)
             await in_slices(rows.validate_input())
             output = self.new_output()
-            await output.prepare(source)
+            if output is not None:
+                await output.prepare(source, rows.checksums)
             stats.begin(len(rows))
             async with self.opened(stats, self.events(stats), rows) as active:
                 matcher = await self.find_answered(active, rows)
@@ -75,7 +73,7 @@ class Run(RunBase):
         active: ActiveRun,
         source: Source,
         rows: ValidatedInput,
-        output: RunOutput,
+        output: OutputWriter | None,
         deliver: DeliverOutcome | None,
     ) -> None:
         """Answer the rows that have no answer yet, and write the files."""
@@ -87,15 +85,11 @@ class Run(RunBase):
         flow = RowFlow(active, deliver, raised=EngineConfigError, duplicates=duplicates, cache=self.cache)
         reader = InputReader(source, rows, statuses, saved_answers, deliver_saved=deliver is not None)
         failed_rows = FailedRows(self.output_path, source, rows, with_checksums=self.layout.has_rows)
-        parts = None
-        if active.scratch is not None and self.output_path is not None:
-            parts = OutputParts(output, active.scratch, statuses, rows.checksums)
-        async with self.recorded(active, parts), self.reporting_progress(active, self.progress_path):
+        async with self.recorded(active, output), self.reporting_progress(active, self.progress_path):
             with closing(reader):
                 await flow.run(reader, self.stop)
             self.dead = flow.dead
-            write = partial(output.write, statuses=statuses, checksums=rows.checksums)
-            await self._finish(active, flow, failed_rows, write)
+            await self._finish(active, flow, failed_rows, output)
 
     @in_own_task
     async def stream(
@@ -148,8 +142,7 @@ class Run(RunBase):
                 await flow.run(reader, self.stop)
                 if flow.dead is not None:
                     raise flow.dead
-                write = partial(self.new_output().write, statuses=active.statuses)
-                await self._finish(active, flow, FailedRows(self.output_path), write)
+                await self._finish(active, flow, FailedRows(self.output_path), self.new_output())
             if active.scratch is not None and not stats.failed:
                 await remove_finished(active.scratch, len(saved), lambda key, n: (key, n) in saved)
 
@@ -168,7 +161,7 @@ class Run(RunBase):
         active: ActiveRun,
         flow: RowFlow,
         failed_rows: FailedRows,
-        write: Callable[[ScratchFile], Awaitable[None]],
+        output: OutputWriter | None,
     ) -> None:
         """Write the output and the failed rows, after every row has its outcome or the run was stopped.
 
@@ -182,7 +175,7 @@ class Run(RunBase):
         done = stats.completed + stats.failed
         is_complete = done == stats.total or not (flow.stopped or flow.limit_reason is not None)
         if is_complete:
-            await self._write_output(active, write)
+            await self._write_output(active, output)
         if not isinstance(flow.dead, EngineConfigError):
             await self._write_failed_rows(active, failed_rows, is_complete=is_complete)
         if not is_complete:
@@ -197,14 +190,14 @@ class Run(RunBase):
             has_output=is_complete and (self.partial or not failures.count),
         )
 
-    async def _write_output(self, active: ActiveRun, write: Callable[[ScratchFile], Awaitable[None]]) -> None:
+    async def _write_output(self, active: ActiveRun, output: OutputWriter | None) -> None:
         """Write the output. A run without any answer does not replace an older output."""
         scratch, stats = active.scratch, active.stats
         if scratch is None:
             return
         assert stats.total in (None, stats.completed + stats.failed), "every row has an outcome"
-        if self.output_path is not None and (active.statuses.saved_count if self.partial else not stats.failed):
+        if output is not None and (active.statuses.saved_count if self.partial else not stats.failed):
             if are_scarce():
                 self.release_idle()
                 await checkpoint()  # The event loop closes them.
-            await write(scratch)
+            await output.write(scratch, active.statuses)

@@ -22,14 +22,14 @@ from asyncinfer.run.endpoint_stats import Problems, one_endpoint
 from asyncinfer.run.events import Events, Observer
 from asyncinfer.run.executor import Executor, RunInfo
 from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.output_parts import OutputParts
+from asyncinfer.run.output_writer import CompressedOutput, OutputWriter, PlainOutput
 from asyncinfer.run.previous_output import PreviousOutput
 from asyncinfer.run.progress import OnProgress, ProgressReporter, reporting_progress
 from asyncinfer.run.reader import ResumeMatcher
 from asyncinfer.run.recording import RecordedRun, RunRecorder, recorded
+from asyncinfer.run.row_output import RowOutput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.rows import Row
-from asyncinfer.run.run_output import RunOutput
 from asyncinfer.run.run_paths import check_paths
 from asyncinfer.run.saved_answers import SavedAnswers
 from asyncinfer.run.saved_spending import count_saved
@@ -121,9 +121,19 @@ class RunBase:
         """
         await DISK.run(check_paths, input_path, self.output_path, self.progress_path, self.recorded_paths())
 
-    def new_output(self) -> RunOutput:
-        """What writes the output."""
-        return RunOutput(self.output_path, self.layout, self.keep, self.answer_schema)
+    def new_output(self) -> OutputWriter | None:
+        """What writes the output; None if the run has none.
+
+        Raises:
+            ConfigError: A property of the answers has the name of another column of the answer.
+        """
+        if self.output_path is None:
+            return None
+        if self.layout.has_rows:
+            return RowOutput(self.output_path, self.layout, self.keep, self.answer_schema)
+        return (
+            PlainOutput(self.output_path) if self.layout.is_plain else CompressedOutput(self.output_path, self.layout)
+        )
 
     @asynccontextmanager
     async def opened(self, stats: RunStats, events: Events, rows: ValidatedInput | None) -> AsyncGenerator[ActiveRun]:
@@ -140,16 +150,16 @@ class RunBase:
             spending = await self._prepared_spending(executor, stats)
             yield ActiveRun(executor, stats, statuses, events, scratch, previous, spending)
 
-    def recorded(self, active: ActiveRun, parts: OutputParts | None = None) -> AbstractAsyncContextManager[None]:
+    def recorded(self, active: ActiveRun, output: OutputWriter | None = None) -> AbstractAsyncContextManager[None]:
         """A context in which the recorders record the run.
 
         Args:
-            parts: Writes parts of the output; None if that is not possible.
+            output: Writes the output and shards of it; None if that is not possible.
         """
         if not self.recorders:
             return nullcontext()
         stats, statuses, scratch = active.stats, active.statuses, active.scratch
-        return recorded(self.recorders, RecordedRun(stats, statuses, scratch, self.output_path, stats.summary, parts))
+        return recorded(self.recorders, RecordedRun(stats, statuses, scratch, self.output_path, stats.summary, output))
 
     def reporting_progress(self, active: ActiveRun, progress_path: Path | None) -> AbstractAsyncContextManager[None]:
         """A context in which the progress of the run is reported."""

@@ -1,4 +1,4 @@
-"""Writes parts of the output while the run is in progress: a shard as soon as all of its rows have their outcome."""
+"""Writes each shard as soon as all of its rows are answered or have failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -16,7 +19,6 @@ from asyncinfer.aio.tasks import clean_up_after, task_group
 from asyncinfer.data.layout import split_ending
 from asyncinfer.errors import ConfigError, InputError, ScratchError
 from asyncinfer.run.events import RowFailed, RowFinished, RowResumed, RowReused, RunEvent
-from asyncinfer.run.output_parts import OutputParts
 from asyncinfer.run.recording import RecordedRun
 from asyncinfer.run.row_status import RowStatusTable
 
@@ -30,7 +32,7 @@ def shard_path(output: Path, shard: int, count: int) -> Path:
 
 
 def shard_numbers(output: Path, path: Path) -> tuple[int, int] | None:
-    """The number of a shard of this output, and of how many it is one; None if the path is not that of a shard."""
+    """Return (shard, count) from the name of a shard of `output`, else None."""
     stem, ending = split_ending(output.name)
     found = re.fullmatch(rf"{re.escape(stem)}-(\d{{5,}})-of-(\d{{5,}}){re.escape(ending)}", path.name)
     return (int(found[1]), int(found[2])) if found is not None and path.parent == output.parent else None
@@ -39,9 +41,8 @@ def shard_numbers(output: Path, path: Path) -> tuple[int, int] | None:
 class ShardWriter:
     """Writes the shards of one run. A shard has the answers to `size` successive rows of the input, in their order.
 
-    Shards have the format of the output. All shards of rows have the same columns: also those that only some answers
-    need. A resumed run writes the shards of all rows that are finished again, so the files are correct also if the
-    input has changed. An error is logged, and does not end the run: the output has all answers.
+    All shards of rows have the same columns, optional ones included. A resumed run rewrites every complete shard, so
+    the shards fit a changed input. A shard that cannot be written is logged; the output has all answers.
     """
 
     def __init__(self, size: int) -> None:
@@ -67,27 +68,37 @@ class ShardWriter:
         """
         if run.output_path is None:
             raise ConfigError("output.shards: set output_path too; the shards are written beside that file")
-        if run.stats.total is None or run.parts is None:
+        if run.stats.total is None or run.output is None:
             raise ConfigError("output.shards: ainfer_iter does not know the number of rows; use arun or ainfer")
-        shards = self._shards = _Shards(self._size, run.stats.total, run.output_path, run.parts, run.statuses)
+        assert run.scratch is not None, "a run with an output saves its answers"
+        write = partial(run.output.write_shard, scratch=run.scratch, statuses=run.statuses)
+        shards = self._shards = _Shards(self._size, run.stats.total, run.output_path, write, run.statuses)
         await DISK.run(shards.warn_of_older)
-        async with clean_up_after(shards.write_rest, run.parts.aclose), task_group() as tasks:
+        async with clean_up_after(shards.write_rest, run.output.aclose), task_group() as tasks:
             tasks.start_soon(shards.write_as_they_complete)
             yield
             tasks.cancel_scope.cancel()
 
 
+class _WriteShard(Protocol):
+    """As `OutputWriter.write_shard`."""
+
+    async def __call__(self, path: Path, rows: range, *, is_end: bool) -> int: ...
+
+
 class _Shards:
     """The shards of a run whose number of rows is known."""
 
-    def __init__(self, size: int, rows: int, output: Path, parts: OutputParts, statuses: RowStatusTable) -> None:
+    def __init__(self, size: int, rows: int, output: Path, write: _WriteShard, statuses: RowStatusTable) -> None:
         self._size, self._rows, self._output = size, rows, output
-        self._parts, self._statuses = parts, statuses
+        self._write_shard, self._statuses = write, statuses
         self._count = -(-rows // size)
-        # How many rows of each shard have no outcome. Rows may be reported twice, so 0 may come too early.
+        # Open rows by shard. A row may be reported twice, so this can reach 0 too early; `_open_rows` is exact.
         self._left = [self._open_rows(shard) for shard in range(self._count)]
         self._complete = {shard for shard, left in enumerate(self._left) if not left}
         self._waiting = set(self._complete)
+        # A heap of complete shards that may not be written yet: how many rows must be done, and the shard.
+        self._late: list[tuple[int, int]] = []
         self._input_error: Exception | None = None
         self._wake = anyio.Event()
 
@@ -115,7 +126,7 @@ class _Shards:
         """
         shard = row // self._size
         self._left[shard] -= 1
-        # A row of a complete shard gets a new answer if its saved one could not be used.
+        # A complete shard is rewritten if the saved answer of a row was unusable and it got a new one.
         if (is_new or shard not in self._complete) and self._left[shard] <= 0 and not self._open_rows(shard):
             self._complete.add(shard)
             self._waiting.add(shard)
@@ -133,10 +144,13 @@ class _Shards:
         await self._write_waiting(is_end=True)
 
     async def _write_waiting(self, *, is_end: bool = False) -> None:
+        done = self._statuses.done_count(0, self._rows) if self._late else 0
+        while self._late and (is_end or self._late[0][0] <= done):
+            self._waiting.add(heappop(self._late)[1])
         for shard in sorted(self._waiting):
             if self._input_error is not None:
                 return
-            # A shard that was begun is written to its end. Otherwise, its rows of the input would be read again.
+            # Shielded: after a cancellation, the rows of this shard would be read again.
             with anyio.CancelScope(shield=True):
                 await self._write(shard, is_end=is_end)
             await checkpoint()
@@ -147,16 +161,16 @@ class _Shards:
         if self._open_rows(shard):
             return  # A saved answer could not be used. The shard is written when the row has its outcome.
         try:
-            is_written = await self._parts.write(path, self._range(shard), is_end=is_end)
+            rows_needed = await self._write_shard(path, self._range(shard), is_end=is_end)
         except ScratchError as error:
             log.warning("%s", error)
             return
         except (InputError, ConfigError) as error:
-            log.warning("%s cannot be written, nor any further shard: %s", path, error)
+            log.warning("no further shards are written: %s", error)
             self._input_error = error
             return
-        if not is_written:
-            self._waiting.add(shard)
+        if rows_needed:
+            heappush(self._late, (rows_needed, shard))
 
     def _range(self, shard: int) -> range:
         return range(shard * self._size, min((shard + 1) * self._size, self._rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +31,11 @@ from asyncinfer import (
     Stop,
 )
 from asyncinfer.data.arrow_table import ParquetTable
+from asyncinfer.data.layout import output_layout
 from asyncinfer.data.row_prompt import RowPrompt
 from asyncinfer.data.table import TableRow
-from asyncinfer.run.output_parts import OutputParts
+from asyncinfer.run.row_output import RowOutput
 from asyncinfer.run.row_status import RowStatusTable
-from asyncinfer.run.run_output import RunOutput
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.file import ScratchFile
 from asyncinfer.types.answer import Completion
@@ -236,18 +237,36 @@ async def test_interrupted_run_leaves_whole_shards(tmp_path: Path) -> None:
 async def test_input_that_changes_ends_the_shards_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = await job(tmp_path, "out.parquet", 8, 2)
+    """The shard 0 is complete after the input has changed, and reads it again from its start."""
+    config, has_changed = await job(tmp_path, "out.parquet", 8, 2), anyio.Event()
 
-    async def change(text: str, _: int) -> None:
+    async def script(text: str, _: int) -> None:
+        if text == "text 0":
+            await has_changed.wait()
         if text == "text 7":
+            await wait_for(tmp_path / "out-00001-of-00004.parquet")
             changed = [{**row, "id": f"new {row['id']}"} for row in rows(8)]
             await to_thread.run_sync(write, tmp_path / "in.parquet", changed)
+            has_changed.set()
 
-    with caplog.at_level(logging.WARNING), pytest.raises(InputError, match="changed while it was read"):
-        await FakeEngine(change, workers=8).arun(config)
-    found = [record.message for record in caplog.records if "nor any further shard" in record.message]
-    assert len(found) <= 1
-    assert {name[0] for part in await ids(tmp_path) for name in part} <= {"r"}
+    with (
+        anyio.fail_after(30),
+        caplog.at_level(logging.WARNING),
+        pytest.raises(InputError, match="changed while it was read"),
+    ):
+        await FakeEngine(script, workers=8).arun(config)
+    [warning] = [record.message for record in caplog.records if "no further shards" in record.message]
+    assert re.fullmatch(
+        r"no further shards are written: .*in.parquet: changed while it was read \(row 0\). .*", warning
+    )
+    written = await ids(tmp_path)
+    assert ["r2", "r3"] in written
+    assert ["r0", "r1"] not in written
+
+
+async def wait_for(path: Path) -> None:
+    while not await anyio.Path(path).exists():
+        await checkpoint()
 
 
 # Reading the input
@@ -279,8 +298,17 @@ async def test_shards_that_complete_in_order_read_the_input_once_in_all(tmp_path
     assert with_shards == len(read_rows) + 400
 
 
-async def test_shards_that_complete_in_reverse_order_are_all_written(tmp_path: Path, read_rows: list[int]) -> None:
+async def test_shards_that_complete_in_reverse_order_are_all_written(
+    tmp_path: Path, read_rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = 60
+    tries, original = list[int](), RowOutput.write_shard
+
+    async def counted(self: RowOutput, path: Path, rows: range, *args: Any, **options: Any) -> int:
+        tries.append(rows.start)
+        return await original(self, path, rows, *args, **options)
+
+    monkeypatch.setattr(RowOutput, "write_shard", counted)
     answered = [anyio.Event() for _ in range(count + 1)]
     answered[count].set()
 
@@ -292,25 +320,12 @@ async def test_shards_that_complete_in_reverse_order_are_all_written(tmp_path: P
     await FakeEngine(after_the_next, workers=count).arun(await job(tmp_path, "out.parquet", count, 3))
     assert [number for part in await ids(tmp_path) for number in part] == [f"r{n}" for n in range(count)]
     assert len(read_rows) <= (3 + 3) * count
+    # A late shard is tried again only when enough rows are done.
+    assert len(tries) <= 3 * len(shards_in(tmp_path))
 
 
-class Recorded(RunOutput):
-    """Reads the rows of each part, and writes nothing."""
-
-    def __init__(self, source: TableSource) -> None:
-        self.source, self.parts = source, list[list[str]]()
-
-    @property
-    def source_of_columns(self) -> TableSource:
-        return self.source
-
-    async def write_part(self, path: Any, rows: range, scratch: Any, statuses: Any, cursor: Any) -> None:
-        def read_part() -> list[str]:
-            for _ in cursor.go_to(rows.start):
-                pass
-            return [item.values()["id"] for _, item in cursor.take(len(rows))]
-
-        self.parts.append(await to_thread.run_sync(read_part))
+def input_rows(path: Path) -> TableSource:
+    return TableSource(opened(path), RowPrompt(InputParams(prompt="{{ text }}")))
 
 
 ORDERS = {
@@ -324,30 +339,32 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
-async def test_reading_is_linear_in_whatever_order_parts_complete(
+async def test_reading_is_linear_in_whatever_order_shards_complete(
     tmp_path: Path, order: Sequence[int], read_rows: list[int]
 ) -> None:
     await job(tmp_path, "out.parquet", 1000, 10)
-    table = await to_thread.run_sync(opened, tmp_path / "in.parquet")
-    source = TableSource(table, RowPrompt(InputParams(prompt="{{ text }}")))
+    source = await to_thread.run_sync(input_rows, tmp_path / "in.parquet")
+    output = RowOutput(
+        tmp_path / "out.jsonl", output_layout(str(tmp_path / "out.jsonl"), OutputParams(rows=True)), None, None
+    )
     checksums = await to_thread.run_sync(lambda: [item.checksum for item in source.items()])
+    await output.prepare(source, checksums)
     read_rows.clear()
-    output, statuses = Recorded(source), RowStatusTable(1000)
-    parts = OutputParts(output, ScratchFile(tmp_path / "scratch"), statuses, checksums)
+    statuses, scratch = RowStatusTable(1000), ScratchFile(tmp_path / "scratch")
     waiting = list[range]()
+
+    async def write(rows: range, *, is_end: bool = False) -> bool:
+        path = tmp_path / f"shard-{rows.start}.jsonl"
+        return not await output.write_shard(path, rows, scratch, statuses, is_end=is_end)
+
     for number in order:
-        part = range(number * 10, number * 10 + 10)
-        for row in part:
-            statuses.save(row, 0, 0)
-        waiting = [
-            rows
-            for rows in sorted([*waiting, part], key=lambda rows: rows.start)
-            if not await parts.write(tmp_path, rows)
-        ]
-    for part in waiting:
-        assert await parts.write(tmp_path, part, is_end=True)
-    await parts.aclose()
-    assert sorted(output.parts) == sorted([f"r{row}" for row in range(n, n + 10)] for n in range(0, 1000, 10))
+        shard = range(number * 10, number * 10 + 10)
+        for row in shard:
+            statuses.fail(row)
+        waiting = [rows for rows in sorted([*waiting, shard], key=lambda rows: rows.start) if not await write(rows)]
+    assert all([await write(rows, is_end=True) for rows in waiting])
+    await output.aclose()
+    assert len([*tmp_path.glob("shard-*.jsonl")]) == 100
     assert len(read_rows) <= 3000
     if order == ORDERS["in order"]:
         assert len(read_rows) == 1000
@@ -365,10 +382,6 @@ async def test_late_shard_is_written_while_the_run_goes_on(tmp_path: Path) -> No
         if text == "text 39":
             return wait_for(late_shard)
         return None
-
-    async def wait_for(path: Path) -> None:
-        while not await anyio.Path(path).exists():
-            await checkpoint()
 
     with anyio.fail_after(30):
         await FakeEngine(script, workers=2).arun(await job(tmp_path, "out.parquet", 40, 4))

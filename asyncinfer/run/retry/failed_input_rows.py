@@ -13,9 +13,9 @@ from asyncinfer.data.column_types import KeptColumns
 from asyncinfer.errors import ConfigError, InputError
 from asyncinfer.run.input import ValidatedInput
 from asyncinfer.run.items import InputItem
+from asyncinfer.run.kept_columns import columns_of
 from asyncinfer.run.retry.failed_row_index import FailedRow, FailedRowIndex
 from asyncinfer.run.retry.output_merge import ReadAnswers
-from asyncinfer.run.row_output import columns_of
 from asyncinfer.run.sources import FirstRows, Source
 from asyncinfer.scratch.keys import RowKeys
 from asyncinfer.types.names import listed_names
