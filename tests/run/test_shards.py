@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -98,27 +99,63 @@ async def test_failed_row_is_left_out_until_it_is_answered(tmp_path: Path) -> No
     assert set(engine.asked) == {"question 1"}
 
 
+def remove_saved_answer(scratch: Path, number: int) -> None:
+    """Save the row with this number without its answer."""
+    lines = list[bytes]()
+    for line in scratch.read_bytes().splitlines(keepends=True):
+        saved = decode(line, 0)
+        assert saved is not None
+        text = line[saved.offset : saved.offset + saved.length]
+        if b"question %d" % number in text:
+            text = questions(number + 1)[number].to_json_bytes()
+        lines.append(encode(saved.key, saved.n, saved.checksum, text))
+    scratch.write_bytes(b"".join(lines))
+
+
 async def test_shard_has_the_new_answer_of_a_row_whose_saved_answer_cannot_be_used(tmp_path: Path) -> None:
     def script(text: str, _: int) -> None:
         if text == "question 3":
             raise rejection()
 
     await FakeEngine(script).ainfer_partial(questions(4), settings(tmp_path, 2))
-    scratch = tmp_path / "scratch" / "out.jsonl"
-    lines = list[bytes]()
-    for line in scratch.read_bytes().splitlines(keepends=True):
-        saved = decode(line, 0)
-        assert saved is not None
-        text = line[saved.offset : saved.offset + saved.length]
-        if b"question 0" in text:
-            text = questions(1)[0].to_json_bytes()  # Without an answer.
-        lines.append(encode(saved.key, saved.n, saved.checksum, text))
-    scratch.write_bytes(b"".join(lines))
+    remove_saved_answer(tmp_path / "scratch" / "out.jsonl", 0)
     engine = FakeEngine()
     await engine.ainfer(questions(4), settings(tmp_path, 2))
     assert set(engine.asked) == {"question 0", "question 3"}
     joined = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("out-*")))
     assert joined == (tmp_path / "out.jsonl").read_bytes()
+
+
+async def test_shard_is_not_written_while_a_row_with_an_unusable_answer_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(text: str, _: int) -> None:
+        if text == "question 5":
+            raise rejection()
+
+    await FakeEngine(refuse).ainfer_partial(questions(6), settings(tmp_path, 2))
+    remove_saved_answer(tmp_path / "scratch" / "out.jsonl", 2)
+    is_open, last_is_written, written = anyio.Event(), anyio.Event(), list[str]()
+    assemble = ScratchFile.assemble
+
+    async def watched(self: ScratchFile, path: Path, spans: Any) -> None:
+        written.append(path.name)
+        if path.name.startswith("out-00000"):
+            await is_open.wait()
+        await assemble(self, path, spans)
+        if path.name.startswith("out-00002"):
+            last_is_written.set()
+
+    async def script(text: str, _: int) -> None:
+        if text == "question 2":
+            is_open.set()
+            await last_is_written.wait()
+
+    monkeypatch.setattr(ScratchFile, "assemble", watched)
+    with anyio.fail_after(30):
+        await FakeEngine(script).ainfer(questions(6), settings(tmp_path, 2))
+    shards = [name for name in written if name.startswith("out-")]
+    assert shards == [f"out-0000{number}-of-00003.jsonl" for number in (0, 2, 1)]
 
 
 @pytest.mark.parametrize("method", ["arun", "ainfer_partial"])
