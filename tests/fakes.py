@@ -183,20 +183,30 @@ class FakeEngine(SimpleEngine):
         return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
 
 
-class TextEngine(FakeEngine):
-    """Gives each question the same answer, which may be typed."""
+class AnsweringEngine(FakeEngine):
+    """A `FakeEngine` that answers with what `answer(text)` returns. It accepts a schema of typed answers."""
 
-    def __init__(self, text: str, script: Script | None = None) -> None:
+    def __init__(self, answer: Callable[[str], str | Message], script: Script | None = None) -> None:
         super().__init__(script)
-        self._text = text
+        self._answer = answer
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
-        return {"guided_decoding"}
+        return super().get_supported_params() | {"guided_decoding"}
 
     async def _generate(self, conversation: Conversation) -> Completion:
         completion = await super()._generate(conversation)
-        return replace(completion, message=completion.message.model_copy(update={"content": self._text}))
+        answer = self._answer(conversation.messages[-1].text)
+        if isinstance(answer, str):
+            answer = Message(role=Role.ASSISTANT, content=answer)
+        return replace(completion, message=answer)
+
+
+class TextEngine(AnsweringEngine):
+    """Gives each question the same answer."""
+
+    def __init__(self, text: str, script: Script | None = None) -> None:
+        super().__init__(lambda _: text, script)
 
 
 class ReasoningEngine(FakeEngine):

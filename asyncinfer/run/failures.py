@@ -99,7 +99,7 @@ def identity_fields(row_key: str | None, checksum: int | None) -> dict[str, int 
 
     Args:
         row_key: The identity of the row, if it has one.
-        checksum: The checksum of the row of the input, if the output has its columns.
+        checksum: The checksum of the row, if the output has the columns of the input: a retry then needs it.
     """
     fields = {ROW_KEY: row_key, ROW_CHECKSUM: checksum}
     return {name: value for name, value in fields.items() if value is not None}

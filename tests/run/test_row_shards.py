@@ -6,7 +6,6 @@ import gzip
 import logging
 import re
 from collections.abc import Awaitable, Generator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from asyncinfer import (
-    Conversation,
     GuidedDecodingParams,
     InferenceConfig,
     InputError,
     InputParams,
+    Message,
     OutputParams,
+    Role,
     RunInterruptedError,
     Stop,
 )
@@ -38,9 +38,8 @@ from asyncinfer.run.row_output import RowOutput
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.file import ScratchFile
-from asyncinfer.types.answer import Completion
 from tests.data.tables import opened, read, write
-from tests.fakes import FakeEngine, questions, rejection, write_jsonl
+from tests.fakes import AnsweringEngine, FakeEngine, questions, rejection, write_jsonl
 
 TABLES = ["out.parquet", "out.csv", "out.tsv", "out.csv.gz", "out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 
@@ -114,22 +113,21 @@ async def test_conversations_as_input_have_shards_of_rows(tmp_path: Path) -> Non
 # Columns
 
 
-class Thinker(FakeEngine):
+def thinker() -> FakeEngine:
     """Only the answer to the last row has reasoning."""
 
-    async def _generate(self, conversation: Conversation) -> Completion:
-        completion = await super()._generate(conversation)
-        if conversation.messages[-1].text != "text 5":
-            return completion
-        thought = completion.message.model_copy(update={"reasoning_content": "Let me see."})
-        return replace(completion, message=thought)
+    def answer(text: str) -> Message:
+        thought = "Let me see." if text == "text 5" else None
+        return Message(role=Role.ASSISTANT, content="Yes", reasoning_content=thought)
+
+    return AnsweringEngine(answer)
 
 
 class TestColumns:
     """All shards of a job have the same columns, whatever their answers are."""
 
     async def test_readers_of_data_sets_find_columns_that_only_some_answers_need(self, tmp_path: Path) -> None:
-        await Thinker().arun(await job(tmp_path, "out.parquet", 6, 2))
+        await thinker().arun(await job(tmp_path, "out.parquet", 6, 2))
         paths = [str(path) for path in shards_in(tmp_path)]
         assert len({str(pq.read_schema(path)) for path in paths}) == 1
         reasoning = [None, None, None, None, None, "Let me see."]
@@ -141,27 +139,17 @@ class TestColumns:
         assert set(pq.read_schema(tmp_path / "out.parquet").names) < set(found.column_names)
 
     async def test_csv_files_have_the_same_first_line(self, tmp_path: Path) -> None:
-        await Thinker().arun(await job(tmp_path, "out.csv", 6, 2))
+        await thinker().arun(await job(tmp_path, "out.csv", 6, 2))
         heads = {path.read_text().splitlines()[0] for path in shards_in(tmp_path)}
         assert len(heads) == 1
         assert "reasoning_content" in heads.pop()
 
     async def test_typed_answers_have_a_column_for_an_answer_that_does_not_fit(self, tmp_path: Path) -> None:
-        class Critic(FakeEngine):
-            @classmethod
-            def get_supported_params(cls) -> set[str]:
-                return {"guided_decoding"}
-
-            async def _generate(self, conversation: Conversation) -> Completion:
-                completion = await super()._generate(conversation)
-                is_last = conversation.messages[-1].text == "text 3"
-                text = '{"stars": "many"}' if is_last else '{"stars": 5}'
-                return replace(completion, message=completion.message.model_copy(update={"content": text}))
-
+        engine = AnsweringEngine(lambda text: '{"stars": "many"}' if text == "text 3" else '{"stars": 5}')
         config = await job(tmp_path, "out.parquet", 4, 2)
         schema = {"type": "object", "properties": {"stars": {"type": "integer"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await Critic().arun(config)
+        await engine.arun(config)
         found = pl.scan_parquet([str(path) for path in shards_in(tmp_path)]).collect()
         assert found["stars"].to_list() == [5, 5, 5, None]
         assert found["answer"].to_list() == [None, None, None, '{"stars": "many"}']
@@ -169,21 +157,13 @@ class TestColumns:
     async def test_times_of_typed_answers_are_text(self, tmp_path: Path) -> None:
         """Whether times have an offset from UTC is known only when all rows are answered."""
 
-        class Clock(FakeEngine):
-            @classmethod
-            def get_supported_params(cls) -> set[str]:
-                return {"guided_decoding"}
-
-            async def _generate(self, conversation: Conversation) -> Completion:
-                completion = await super()._generate(conversation)
-                time = "2026-01-02T12:00:00" + ("Z" if conversation.messages[-1].text == "text 3" else "")
-                text = f'{{"at": "{time}"}}'
-                return replace(completion, message=completion.message.model_copy(update={"content": text}))
+        def answer(text: str) -> str:
+            return '{"at": "2026-01-02T12:00:00%s"}' % ("Z" if text == "text 3" else "")
 
         config = await job(tmp_path, "out.parquet", 4, 2)
         schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await Clock().arun(config)
+        await AnsweringEngine(answer).arun(config)
         found = pl.scan_parquet([str(path) for path in shards_in(tmp_path)]).collect()
         assert found["at"].to_list() == [*["2026-01-02T12:00:00"] * 3, "2026-01-02T12:00:00Z"]
 
