@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -72,24 +72,47 @@ class ColumnScan:
     """Collects the columns of rows that may have different ones, and what their values are."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Kind | None] = {}
+        self._columns: dict[str, KindScan] = {}
 
     def add(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
-            known = self._kinds.setdefault(name, None)
-            if value is not None and known is not Kind.TEXT:
-                kind = kind_of(value)
-                self._kinds[name] = kind if known is None else common_kind((known, kind))
+            column = self._columns.get(name)
+            if column is None:
+                column = self._columns[name] = KindScan()
+            column.add(value)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns, in the order in which they occurred first."""
-        return tuple(self._kinds)
+        return tuple(self._columns)
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """What the values of each column are. Columns without any value are missing."""
-        return {name: kind for name, kind in self._kinds.items() if kind is not None}
+        return {name: kind for name, column in self._columns.items() if (kind := column.kind) is not None}
+
+
+class KindScan:
+    """Finds the kind that represents all values of a column exactly."""
+
+    def __init__(self) -> None:
+        self._kinds: set[Kind] = set()
+        self._fits_number = True
+
+    def add(self, value: Any) -> None:
+        if value is None or Kind.TEXT in self._kinds:
+            return
+        kind = kind_of(value)
+        self._kinds.add(kind)
+        if kind is Kind.INTEGER and self._fits_number:
+            self._fits_number = int(float(int(value))) == int(value)  # Numbers of numpy compare as floats.
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind; None if there was no value."""
+        if self._kinds == {Kind.INTEGER, Kind.NUMBER} and self._fits_number:
+            return Kind.NUMBER
+        return next(iter(self._kinds), None) if len(self._kinds) < 2 else Kind.TEXT
 
 
 def arrow_type(kind: ColumnType) -> Any:
@@ -132,14 +155,6 @@ def kind_of(value: Any) -> Kind:
 def is_int64(value: int) -> bool:
     """Whether an integer fits a column of integers."""
     return -(1 << 63) <= value < 1 << 63
-
-
-def common_kind(kinds: Iterable[Kind]) -> Kind:
-    """The kind that can represent values of all these kinds."""
-    found = set(kinds)
-    if found == {Kind.INTEGER, Kind.NUMBER}:
-        return Kind.NUMBER
-    return found.pop() if len(found) == 1 else Kind.TEXT
 
 
 def _storage_type(kind: Any) -> Any:

@@ -125,6 +125,8 @@ class _ParquetWriter:
         values = [row.get(field.name) for row in self._rows]
         if field.type in (arrow.string(), arrow.large_string()):
             values = [value if value is None else as_text(as_json(value)) for value in values]
+        elif field.type == arrow.float64():  # pyarrow takes no integers above 2**53.
+            values = [float(value) if isinstance(value, int) else value for value in values]
         else:
             values = [value.scalar if isinstance(value, ArrowText) else value for value in values]
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from asyncinfer.data.column_types import Kind, common_kind, kind_of
+from asyncinfer.data.column_types import Kind, KindScan
 
 _TYPES = {Kind.BOOLEAN: "boolean", Kind.INTEGER: "integer", Kind.NUMBER: "number"}
 
@@ -24,7 +24,10 @@ def schema_of(values: Sequence[Any]) -> dict[str, Any]:
         return {"type": "array", "items": schema_of([part for value in present for part in value])}
     if all(isinstance(value, str) for value in present):
         return {"type": "string"}
-    kind = _TYPES.get(common_kind(map(kind_of, present)))
+    scan = KindScan()
+    for value in present:
+        scan.add(value)
+    kind = _TYPES.get(scan.kind or Kind.TEXT)
     return {"type": kind} if kind is not None else {}
 
 
