@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from asyncinfer.data.arrow_table import pyarrow
+from asyncinfer.data.parquet_types import parquet_type
 
 
 class Kind(StrEnum):
@@ -64,7 +65,7 @@ class KeptColumns:
         arrow = pyarrow()
         if self._schema is not None:
             fields = [self._schema.field(name) for name in self.names]
-            return [field.with_type(_storage_type(field.type)).with_nullable(True) for field in fields]
+            return [field.with_type(parquet_type(field.type)).with_nullable(True) for field in fields]
         return [arrow.field(name, arrow_type(self._kinds.get(name, Kind.TEXT))) for name in self.names]
 
 
@@ -155,11 +156,3 @@ def kind_of(value: Any) -> Kind:
 def is_int64(value: int) -> bool:
     """Whether an integer fits a column of integers."""
     return -(1 << 63) <= value < 1 << 63
-
-
-def _storage_type(kind: Any) -> Any:
-    """A type that every Parquet reader knows, for dictionary-encoded columns and extension types."""
-    types = pyarrow("pyarrow.types")
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return kind.value_type
-    return kind.storage_type if isinstance(kind, pyarrow().BaseExtensionType) else kind

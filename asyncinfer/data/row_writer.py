@@ -128,13 +128,20 @@ class _ParquetWriter:
         elif field.type == arrow.float64():  # pyarrow takes no integers above 2**53.
             values = [float(value) if isinstance(value, int) else value for value in values]
         else:
-            values = [value.scalar if isinstance(value, ArrowText) else value for value in values]
+            values = [_arrow_value(value, field.type) for value in values]
         try:
             return arrow.array(values, field.type)
         except Exception as error:
             raise InputError(
                 f"the column {field.name!r} does not fit its type {field.type}: {error_text(error)}"
             ) from None
+
+
+def _arrow_value(value: Any, kind: Any) -> Any:
+    """What pyarrow takes for a value of this type."""
+    if not isinstance(value, ArrowText):
+        return value
+    return value.scalar if value.scalar.type == kind else value.scalar.cast(kind)
 
 
 class _KeptOpen(io.RawIOBase):

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from asyncinfer.data.arrow_table import MemoryTable
+from asyncinfer.errors import InputError
 from tests.data.tables import write
 
 LARGE = 2**53 + 1  # No double has this value.
@@ -34,3 +37,57 @@ def test_large_integers_that_a_double_represents_are_numbers_beside_numbers(tmp_
 def test_large_integers_alone_stay_integers(tmp_path: Path) -> None:
     table = written(tmp_path, [{"n": LARGE}, {"n": None}])
     assert table["n"].to_pylist() == [LARGE, None]
+
+
+UUID = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16], pa.binary(16)))
+BOOL8 = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1], pa.int8()))
+OFFSETS = pa.array([0, 1], pa.int32())
+NAMES = pa.array(["x"]).dictionary_encode()
+UNION = pa.UnionArray.from_dense(pa.array([1], pa.int8()), OFFSETS[:1], [pa.array([1]), pa.array(["x"])])
+INTERVAL = pa.array([pa.MonthDayNano([1, 2, 3])], pa.month_day_nano_interval())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (pa.array([{}], pa.struct([])), "{}"),
+        (pa.array([{"a": 1, "args": {}}]), '{"a":1,"args":{}}'),
+        (UNION, "x"),
+        (INTERVAL, "[1,2,3]"),
+        (pa.array([b""], pa.binary(0)), ""),
+    ],
+)
+def test_columns_that_parquet_cannot_hold_are_text(tmp_path: Path, column: pa.Array, value: str) -> None:
+    assert copied(tmp_path, column).to_pylist() == [value]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "value"),
+    [
+        (BOOL8, pa.bool_(), True),
+        (UUID, pa.binary(16), b"0" * 16),
+        (pa.ListArray.from_arrays(OFFSETS, UUID), pa.list_(pa.binary(16)), [b"0" * 16]),
+        (pa.StructArray.from_arrays([BOOL8, UUID], ["a", "b"]), None, {"a": True, "b": b"0" * 16}),
+        (pa.ListArray.from_arrays(OFFSETS, NAMES), pa.list_(pa.string()), ["x"]),
+        (pa.LargeListArray.from_arrays(pa.array([0, 1]), NAMES), pa.large_list(pa.string()), ["x"]),
+        (pa.FixedSizeListArray.from_arrays(NAMES, 1), None, ["x"]),
+        (pa.ListViewArray.from_arrays(pa.array([0], pa.int32()), pa.array([1], pa.int32()), NAMES), None, ["x"]),
+        (pa.MapArray.from_arrays(OFFSETS, NAMES, UUID), None, [("x", b"0" * 16)]),
+        (pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([{"a": 1}])), None, {"a": 1}),
+    ],
+)
+def test_nested_extensions_and_dictionaries_have_the_type_of_their_values(
+    tmp_path: Path, column: pa.Array, kind: pa.DataType | None, value: Any
+) -> None:
+    found = copied(tmp_path, column)
+    assert found.to_pylist() == [value]
+    assert kind is None or found.type == kind
+
+
+def copied(tmp_path: Path, column: pa.Array) -> Any:
+    """A column of a table in memory that was written to a Parquet file."""
+    table = pa.table({"column": column})
+    [row] = MemoryTable(table).rows()
+    assert not isinstance(row.values, InputError)
+    write(tmp_path / "a.parquet", [row.values], table.schema)
+    return pq.read_table(tmp_path / "a.parquet")["column"]
