@@ -17,13 +17,15 @@ from asyncinfer.data.arrow_values import ArrowText
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.json_values import as_json, as_text, json_text
 from asyncinfer.data.layout import OutputLayout
+from asyncinfer.data.value_size import value_size
 from asyncinfer.errors import InputError, error_text
 
 # A row group of a Parquet file has at most so many rows, and about so many bytes.
 _GROUP_ROWS = 1 << 16
 _GROUP_BYTES = 32 << 20
-# The values that become one Arrow array at once.
+# The rows that are Python objects at once, and about how many bytes their values have.
 _CHUNK_ROWS = 1 << 10
+_CHUNK_BYTES = 4 << 20
 
 
 class RowWriter(Protocol):
@@ -94,14 +96,16 @@ class _ParquetWriter:
         self._writer, self._schema = writer, schema
         self._rows: list[Mapping[str, Any]] = []
         self._batches: list[Any] = []
-        self._count = self._size = 0
+        self._count = self._size = self._chunk_size = 0
 
     def write(self, values: Mapping[str, Any]) -> None:
-        self._rows.append(values)
-        if len(self._rows) >= _CHUNK_ROWS:
+        size = value_size(values)
+        if self._chunk_size + size > _CHUNK_BYTES or len(self._rows) >= _CHUNK_ROWS:
             self._convert()
             if self._count >= _GROUP_ROWS or self._size >= _GROUP_BYTES:
                 self.flush()
+        self._rows.append(values)
+        self._chunk_size += size
 
     def flush(self) -> None:
         """Write a row group of all rows that are in memory."""
@@ -114,11 +118,11 @@ class _ParquetWriter:
         """Make a record batch of the rows, which takes much less memory."""
         if not self._rows:
             return
-        arrays = [self._array(field) for field in self._schema]
-        batch = pyarrow().RecordBatch.from_arrays(arrays, schema=self._schema)
-        self._count, self._size = self._count + batch.num_rows, self._size + batch.nbytes
-        self._batches.append(batch)
-        self._rows = []
+        # A column with more than 2 GiB has several arrays, so a chunk may make several batches.
+        table = pyarrow().table([self._array(field) for field in self._schema], schema=self._schema)
+        self._count, self._size = self._count + table.num_rows, self._size + table.nbytes
+        self._batches += table.to_batches()
+        self._rows, self._chunk_size = [], 0
 
     def _array(self, field: Any) -> Any:
         arrow = pyarrow()

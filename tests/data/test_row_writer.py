@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from asyncinfer import OutputParams
 from asyncinfer.data.arrow_table import MemoryTable
+from asyncinfer.data.layout import output_layout
+from asyncinfer.data.row_writer import row_writer
 from asyncinfer.errors import InputError
 from tests.data.tables import write
 
@@ -91,3 +96,29 @@ def copied(tmp_path: Path, column: pa.Array) -> Any:
     assert not isinstance(row.values, InputError)
     write(tmp_path / "a.parquet", [row.values], table.schema)
     return pq.read_table(tmp_path / "a.parquet")["column"]
+
+
+LARGE_VALUES: list[Callable[[bytes], Any]] = [
+    lambda data: data,
+    lambda data: data.decode(),
+    lambda data: {"bytes": data, "path": None},
+    lambda data: [data],
+]
+
+
+@pytest.mark.parametrize("make", LARGE_VALUES, ids=["bytes", "text", "struct", "list"])
+def test_few_rows_with_large_values_are_in_memory_at_once(tmp_path: Path, make: Callable[[bytes], Any]) -> None:
+    layout, alive = output_layout("a.parquet", OutputParams()), list[weakref.ref[Row]]()
+    field, most = pa.field("v", pa.array([make(b"")]).type), 0
+    with (tmp_path / "a.parquet").open("wb") as file, row_writer(file, layout, ["v"], [field]) as writer:
+        for number in range(12):
+            row = Row(v=make(b"%08d" % number * 131_072))
+            alive.append(weakref.ref(row))
+            writer.write(row)
+            most = max(most, sum(one() is not None for one in alive))
+    assert most <= 5
+    assert pq.read_metadata(tmp_path / "a.parquet").num_rows == 12
+
+
+class Row(dict[str, Any]):
+    """A row that a weak reference can refer to."""
