@@ -149,8 +149,9 @@ def kind_of(value: Any) -> Kind:
         case date():
             return Kind.DATE
         case _:
-            plain = getattr(value, "item", None)  # Numbers of numpy.
-            return kind_of(plain()) if callable(plain) and getattr(value, "ndim", 1) == 0 else Kind.TEXT
+            plain = getattr(value, "item", None)  # Numbers of numpy. Its times are text: pyarrow takes few of them.
+            is_number = callable(plain) and getattr(value, "ndim", 1) == 0 and value.dtype.kind in "biuf"
+            return kind_of(plain()) if is_number and plain is not None else Kind.TEXT
 
 
 def is_int64(value: int) -> bool:

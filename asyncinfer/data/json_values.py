@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -15,24 +15,31 @@ _PLAIN = (str, int, float, bool, type(None))
 def as_json(value: Any) -> Any:
     """Return a value that JSON can represent: dates in ISO 8601, bytes in base64, decimals as text.
 
-    Half of a surrogate pair, which UTF-8 cannot represent, becomes a question mark.
+    Half of a surrogate pair, which UTF-8 cannot represent, becomes a question mark, also in the keys of objects.
     """
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return valid_text(value)
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, bytes | bytearray):
         return b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
-        return {as_text(key): as_json(part) for key, part in cast(Mapping[Any, Any], value).items()}
-    if isinstance(value, list | tuple):
+        return {valid_text(as_text(key)): as_json(part) for key, part in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [as_json(part) for part in cast(list[Any], value)]
     if isinstance(value, datetime | timedelta) and type(value) not in (datetime, timedelta):
         return cast(Any, value).isoformat()  # Those of pandas have nanoseconds.
-    plain = getattr(value, "tolist", None)
-    if callable(plain):  # Numbers and arrays of numpy.
-        return as_json(plain())
-    return to_jsonable_python(value, fallback=str)
+    if callable(getattr(value, "tolist", None)):  # Numbers and arrays of numpy.
+        return as_json(_numpy_values(value))
+    try:
+        return as_json(to_jsonable_python(value, fallback=str))
+    except (PydanticSerializationError, UnicodeError):  # A part of an object has no JSON, or is no valid text.
+        return valid_text(str(value))
+
+
+def valid_text(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def json_text(value: Any) -> bytes:
@@ -54,4 +61,10 @@ def as_text(value: Any) -> str:
         case list() | tuple() | dict():
             return json_text(cast(Any, value)).decode()
         case _:
-            return str(as_json(value))
+            return as_text(as_json(value))
+
+
+def _numpy_values(value: Any) -> Any:
+    """The Python objects for a number or an array of numpy. Times are text, because their objects may be integers."""
+    is_time = getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")
+    return (value.astype(str) if is_time else value).tolist()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +16,11 @@ import pytest
 
 from asyncinfer import OutputParams
 from asyncinfer.data.arrow_table import MemoryTable
+from asyncinfer.data.dict_table import DictTable
 from asyncinfer.data.layout import output_layout
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.errors import InputError
-from tests.data.tables import write
+from tests.data.tables import read, write
 
 LARGE = 2**53 + 1  # No double has this value.
 
@@ -122,3 +125,69 @@ def test_few_rows_with_large_values_are_in_memory_at_once(tmp_path: Path, make: 
 
 class Row(dict[str, Any]):
     """A row that a weak reference can refer to."""
+
+
+HALF = "\ud800"  # Half of a surrogate pair, which `json.loads` makes of "\\ud800", and UTF-8 cannot represent.
+
+
+class Note(NamedTuple):
+    text: str
+
+
+@dataclass
+class Remark:
+    text: str
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({f"k{HALF}": [HALF]}, '{"k?":["?"]}'),
+        ({"a": {f"k{HALF}": 1}}, '{"a":{"k?":1}}'),
+        ([{HALF}], '[["?"]]'),
+        (Note(HALF), '["?"]'),
+    ],
+)
+def test_halves_of_surrogate_pairs_inside_values_become_question_marks(
+    tmp_path: Path, name: str, value: Any, text: str
+) -> None:
+    write(tmp_path / name, [{"v": value}])
+    [row] = read(tmp_path / name)
+    assert row["v"] == (json.loads(text) if name == "a.jsonl" else text)
+
+
+def test_objects_with_halves_of_surrogate_pairs_are_written(tmp_path: Path) -> None:
+    assert "?" in written(tmp_path, [{"v": Remark(HALF)}])["v"].to_pylist()[0]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_halves_of_surrogate_pairs_in_names_of_columns_become_question_marks(tmp_path: Path, name: str) -> None:
+    [row] = DictTable([{f"c{HALF}": "x"}]).rows()
+    assert row.values == {"c?": "x"}
+    write(tmp_path / name, [row.values])
+    assert read(tmp_path / name) == [{"c?": "x"}]
+
+
+def test_columns_whose_names_become_the_same_are_an_error() -> None:
+    [row] = DictTable([dict.fromkeys([HALF, "?"], "x")]).rows()
+    assert isinstance(row.values, InputError)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.datetime64("2026-01-02"), "2026-01-02"),
+        (np.datetime64("2026-01-02T03:04:05", "ns"), "2026-01-02T03:04:05.000000000"),
+        (np.timedelta64(5, "ns"), "5 nanoseconds"),
+        (np.array(["2026-01-02"], dtype="datetime64[ns]"), '["2026-01-02T00:00:00.000000000"]'),
+    ],
+)
+def test_times_of_numpy_are_text(tmp_path: Path, value: Any, text: str) -> None:
+    assert written(tmp_path, [{"v": value}])["v"].to_pylist() == [text]
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.bool_(True), "true"), (np.array([1, 2]), "[1,2]")])
+def test_values_of_numpy_are_json_in_csv(tmp_path: Path, value: Any, text: str) -> None:
+    write(tmp_path / "a.csv", [{"v": value}])
+    assert read(tmp_path / "a.csv") == [{"v": text}]
