@@ -102,12 +102,25 @@ def item_of(row: object) -> Item:
     except InputError as error:
         return Item(None, 0, 0, b"", error)
     try:
-        text = conversation.to_json_bytes()
-    except ValueError as error:
-        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {error}"))
-    if not is_readable(text):
-        return Item(None, 0, 0, b"", InputError(f"it cannot be saved as JSON: {UNREADABLE}"))
+        text = saved_text(conversation)
+    except InputError as error:
+        return Item(None, 0, 0, b"", error)
     return Item(None, crc32(text), len(text), b"", conversation)
+
+
+def saved_text(conversation: Conversation) -> bytes:
+    """The JSON with which a conversation is saved.
+
+    Raises:
+        InputError: It cannot be saved. The message says why.
+    """
+    try:
+        text = conversation.to_json_bytes()
+    except ValueError as error:  # Such as half of a surrogate pair, which UTF-8 cannot represent.
+        raise InputError(f"it cannot be saved as JSON: {error}") from None
+    if not is_readable(text):
+        raise InputError(f"it cannot be saved as JSON: {UNREADABLE}")
+    return text
 
 
 def as_conversation(row: object) -> Conversation:

@@ -10,7 +10,7 @@ from zlib import crc32
 from asyncinfer.data.row_prompt import RowPrompt
 from asyncinfer.data.table import Table, TableRow
 from asyncinfer.errors import InputError
-from asyncinfer.run.items import require_messages
+from asyncinfer.run.items import require_messages, saved_text
 from asyncinfer.run.sources import Source
 from asyncinfer.types.conversation import Conversation
 
@@ -38,6 +38,7 @@ class TableItem:
             raise self._row.values
         conversation = self._prompt.conversation(self._row.values)
         require_messages(conversation)
+        saved_text(conversation)
         return conversation
 
     def values(self) -> Mapping[str, Any]:

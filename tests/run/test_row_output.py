@@ -38,6 +38,7 @@ from asyncinfer import (
     ScratchError,
     Stop,
     ToolCall,
+    rows_from,
 )
 from asyncinfer.run import row_output
 from asyncinfer.types.answer import Completion
@@ -688,3 +689,13 @@ async def test_limit_takes_the_first_rows_of_a_table(tmp_path: Path) -> None:
     config = job(await saved(tmp_path, "in.parquet"), tmp_path / "out.csv").model_copy(update={"limit": 3})
     await FakeEngine().arun(config)
     assert [row["id"] for row in loaded(tmp_path / "out.csv")] == ["r0", "r1", "r2"]
+
+
+@pytest.mark.parametrize("row", [{"text": "a\ud800"}, {"messages": [{"role": "user", "content": "a\ud800"}]}])
+async def test_a_row_of_a_table_that_cannot_be_saved_is_named(tmp_path: Path, row: dict[str, Any]) -> None:
+    engine, config = FakeEngine(), InferenceConfig(output_path=tmp_path / "out.jsonl")
+    good = {name: "b" if name == "text" else [{"role": "user", "content": "b"}] for name in row}
+    rows = rows_from([good, row], prompt="{{ text }}" if "text" in row else None)
+    with pytest.raises(InputError, match=r"row 1: it cannot be saved as JSON"):
+        await engine.arun(config, input=rows)
+    assert not engine.asked
