@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from asyncinfer.errors import InputError
 from tests.data.tables import opened, read, write
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# A file with many null bytes looks like UTF-16, and is refused.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
 def written(tmp_path: Path, text: str | bytes, name: str = "a.csv") -> Path:
