@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 from asyncinfer.config import OutputFormat
 from asyncinfer.data.arrow_table import pyarrow
-from asyncinfer.data.arrow_values import ArrowText
+from asyncinfer.data.arrow_values import ExactValue
 from asyncinfer.data.compression import compressing
 from asyncinfer.data.json_values import as_json, as_text, json_text
 from asyncinfer.data.layout import OutputLayout
@@ -143,7 +143,7 @@ class _ParquetWriter:
 
 def _arrow_value(value: Any, kind: Any) -> Any:
     """What pyarrow takes for a value of this type."""
-    if not isinstance(value, ArrowText):
+    if not isinstance(value, ExactValue):
         return value
     return value.scalar if value.scalar.type == kind else value.scalar.cast(kind)
 

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from asyncinfer.data.arrow_table import MemoryTable
+from asyncinfer.data.json_values import as_json
 from asyncinfer.errors import InputError
 from tests.data.tables import opened, read, write
 
@@ -83,3 +85,60 @@ def test_values_of_numpy_and_pandas_in_dicts_are_written(tmp_path: Path) -> None
     write(tmp_path / "a.parquet", [row])
     [again] = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert again == {**expected, "b": "[1,2]"}
+
+
+LATE = 10**15  # Milliseconds since 1970: in the year 33658.
+LATE_TEXT = "<value out of range: 1000000000000000>"
+STAMP = pa.timestamp("ms")
+NESTED: list[tuple[pa.Array, Any]] = [
+    (pa.array([[LATE, 0]], pa.list_(STAMP)), [LATE_TEXT, "1970-01-01T00:00:00"]),
+    (pa.array([{"t": LATE, "n": 1}], pa.struct([("t", STAMP), ("n", pa.int64())])), {"t": LATE_TEXT, "n": 1}),
+    (pa.array([[("k", LATE)]], pa.map_(pa.string(), STAMP)), [["k", LATE_TEXT]]),
+    (pa.array([[[LATE]]], pa.list_(pa.large_list(STAMP))), [[LATE_TEXT]]),
+    (pa.array([[10**7]], pa.list_(pa.date32())), ["29349-01-26"]),
+    (pa.array([[2**62]], pa.list_(pa.duration("s"))), ["4611686018427387904"]),
+    (pa.array([[1001, 1000]], pa.list_(pa.time64("ns"))), ["00:00:00.000001001", "00:00:00.000001"]),
+    (pa.array([{"t": 1001}], pa.struct([("t", pa.time64("ns"))])), {"t": "00:00:00.000001001"}),
+    (pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), [["a", 1], ["a", 2]]),
+]
+
+
+@pytest.mark.parametrize(("column", "expected"), NESTED)
+def test_nested_values_that_python_cannot_represent_have_texts_for_their_parts(
+    tmp_path: Path, column: pa.Array, expected: Any
+) -> None:
+    assert as_json(value_of(column)) == expected
+    pq.write_table(pa.table({"v": column}), tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    write(tmp_path / "b.parquet", [{"v": value_of(column)}, {"v": None}], table.schema)
+    assert pq.read_table(tmp_path / "b.parquet").slice(0, 1).equals(table)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array([LATE], STAMP)),
+        pa.RunEndEncodedArray.from_arrays(pa.array([1], pa.int32()), pa.array([LATE], STAMP)),
+        pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([LATE], STAMP)]),
+        pa.ExtensionArray.from_storage(pa.opaque(STAMP, "t", "v"), pa.array([LATE], STAMP)),
+    ],
+)
+def test_late_times_in_dictionaries_unions_and_extensions_are_text(tmp_path: Path, column: pa.Array) -> None:
+    value = value_of(column)
+    assert value == LATE_TEXT
+    write(tmp_path / "b.parquet", [{"v": value}], pa.table({"v": column}).schema)
+    assert pq.read_table(tmp_path / "b.parquet")["v"].cast(pa.string()).to_pylist() == [LATE_TEXT]
+
+
+def test_late_times_beside_dictionaries_in_lists_are_written(tmp_path: Path) -> None:
+    names = pa.array(["x"]).dictionary_encode()
+    column = pa.StructArray.from_arrays([pa.array([LATE], STAMP), names], ["t", "name"])
+    write(tmp_path / "b.parquet", [{"v": value_of(column)}], pa.table({"v": column}).schema)
+    found = pq.read_table(tmp_path / "b.parquet")["v"].combine_chunks()
+    assert (found.field("t")[0].value, found.field("name")[0].as_py()) == (LATE, "x")
+
+
+def value_of(column: pa.Array) -> Any:
+    [row] = MemoryTable(pa.table({"v": column})).rows()
+    assert not isinstance(row.values, InputError)
+    return row.values["v"]
