@@ -18,8 +18,8 @@ from asyncinfer.types.json_object import json_object
 from asyncinfer.types.short_repr import short_repr
 
 _MOST_PROBLEMS = 5
-# The types of JSON that no plain text can be.
-_STRUCTURED = frozenset({"object", "array"})
+# The types of JSON that no plain text can be. A null is JSON, too.
+_STRUCTURED = frozenset({"object", "array", "null"})
 
 
 class InvalidValueError(ValueError):
@@ -49,7 +49,9 @@ class AnswerModel:
         self.type, self.name = model, models.name_of(model)
         self.schema = models.schema_of(model)
         # An answer such as `positive` is a string, although it lacks the quotation marks of JSON.
-        self._may_be_text = self.schema.get("type") not in _STRUCTURED and "$ref" not in self.schema
+        types = self.schema.get("type")
+        is_structured = _STRUCTURED.issuperset(types if isinstance(types, list) else [types])
+        self._may_be_text = not is_structured and "$ref" not in self.schema
         self._validate: Callable[[bytes | str], Any]
         self._adapter: TypeAdapter[Any] | None = None
         if isinstance(model, dict):

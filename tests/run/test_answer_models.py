@@ -124,6 +124,8 @@ CITY = City(name="Tokyo", people=14)
         (Bill, '{"total": "1.10", "day": "2026-11-27"}', Bill(total=Decimal("1.10"), day=date(2026, 11, 27))),
         (Private, '{"a": 1}', Private(a=1)),
         ({"type": "array", "items": {"type": "integer"}}, "[1]", [1]),
+        ({"type": ["object", "null"]}, '{"a": 1}', {"a": 1}),
+        ({"type": ["string", "null"]}, "yes", "yes"),
     ],
     ids=str,
 )
