@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
+from importlib import import_module
 from typing import Any, cast
 
 from asyncinfer.config import InputFormat, InputParams
@@ -72,7 +73,7 @@ def table_of(data: object, params: InputParams | None = None) -> Table:
             pyarrow()
             if odd := [name for name, kind in frame.schema.items() if str(kind) == "Object"]:
                 raise InputError(f"the column {odd[0]!r} of the data frame has Python objects; convert it to a type")
-            return MemoryTable(frame.to_arrow())
+            return MemoryTable(_converted(_without_wide_integers(frame), lambda frame: frame.to_arrow()))
         case "polars", "LazyFrame":
             return table_of(frame.collect())
         case "pyarrow", "Table":
@@ -98,7 +99,30 @@ def table_of(data: object, params: InputParams | None = None) -> Table:
 def _from_pandas(frame: Any) -> Table:
     """The rows of a pandas frame. Missing values (NaN, NaT, NA) are nulls."""
     arrow = pyarrow()
+    return MemoryTable(_converted(frame, lambda frame: arrow.Table.from_pandas(frame, preserve_index=False)))
+
+
+def _without_wide_integers(frame: Any) -> Any:
+    """The polars frame with text for integers of 128 bits, for which Arrow has no type."""
+    polars = import_module("polars")
+    wide = [name for name, kind in frame.schema.items() if str(kind) in ("Int128", "UInt128")]
+    return frame.cast(dict.fromkeys(wide, polars.String)) if wide else frame
+
+
+def _converted(frame: Any, convert: Callable[[Any], Any]) -> Any:
+    """The Arrow table of a data frame.
+
+    Raises:
+        InputError: A column has no type of Arrow, for instance one with texts and numbers.
+    """
     try:
-        return MemoryTable(arrow.Table.from_pandas(frame, preserve_index=False))
-    except Exception as error:  # For instance a column with texts and numbers.
-        raise InputError(f"the data frame cannot be converted to Arrow: {error_text(error)}") from None
+        return convert(frame)
+    except Exception as error:
+        reason, where = error, "the data frame"
+    for name in frame.columns:
+        try:
+            convert(frame[[name]])
+        except Exception as error:
+            reason, where = error, f"the column {name!r} of the data frame"
+            break
+    raise InputError(f"{where} cannot be converted to Arrow: {error_text(reason)}; convert it to texts") from None

@@ -432,6 +432,25 @@ def test_async_iterables_are_refused_with_what_to_do() -> None:
         rows_from(endless(), prompt="a")
 
 
+@pytest.mark.parametrize("kind", [pl.Int128, pl.UInt128])
+def test_integers_of_128_bits_in_a_polars_frame_are_text(kind: Any) -> None:
+    frame = pl.DataFrame({"a": pl.Series([2**100, None], dtype=kind)})
+    assert [row.messages[0].text for row in rows_from(frame, prompt="a{{ a }}")] == [f"a{2**100}", "a"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": ["x"], "b": [2**100]}),
+        pd.DataFrame({"a": ["x", "y"], "b": [1, "y"]}),
+        pl.DataFrame({"a": ["x"], "b": pl.Series([[1]], dtype=pl.List(pl.Int128))}),
+    ],
+)
+def test_error_names_the_column_that_arrow_cannot_represent(frame: Any) -> None:
+    with pytest.raises(InputError, match=r"the column 'b' of the data frame cannot be converted to Arrow: .* to texts"):
+        rows_from(frame, prompt="a")
+
+
 def test_python_objects_in_a_polars_frame_are_refused() -> None:
     with pytest.raises(InputError, match="the column 'a' of the data frame has Python objects"):
         rows_from(pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}), prompt="a")
