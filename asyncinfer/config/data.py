@@ -86,6 +86,13 @@ class InputParams(Params):
             raise ValueError(f"{unknown} is no setting of generation{nearest_name(unknown, known)}")
         return columns
 
+    @field_validator("keep")
+    @classmethod
+    def _check_repeats(cls, columns: list[str] | None) -> list[str] | None:
+        if repeated := next((name for name in columns or () if (columns or []).count(name) > 1), None):
+            raise ValueError(f"the column {repeated!r} occurs twice; name each column once")
+        return columns
+
     def check_metadata(self) -> None:
         """Raise a ConfigError if a column to keep cannot become metadata of a conversation."""
         if lost := sorted(_RESERVED.intersection(self.keep or ())):

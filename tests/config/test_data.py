@@ -112,3 +112,10 @@ def test_environment_variables_do_not_touch_templates(monkeypatch: pytest.Monkey
     config = InferenceConfig.from_str('input: {prompt: "${text} costs {{ price }} $"}')
     assert config.input is not None
     assert config.input.prompt == "${text} costs {{ price }} $"
+
+
+def test_a_column_to_keep_is_named_once() -> None:
+    with pytest.raises(ConfigError, match=r"input\.keep: the column 'id' occurs twice; name each column once"):
+        InferenceConfig.from_str("{}", ["input.keep=[id, a, id]"])
+    with pytest.raises(ConfigError, match="the column 'id' occurs twice"):
+        InputParams(keep=["id", "id"])
