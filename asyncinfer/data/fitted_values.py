@@ -18,8 +18,9 @@ _NANOSECONDS = re.compile(r"[.,][0-9]{6}0*[1-9]")
 def fitting(fields: Mapping[str, ColumnType], value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the values of the columns, and whether they are all that `value` has.
 
-    A value that does not fit becomes null as a whole: an integer outside 64 bits, a time with nanoseconds, or a list
-    with one item that does not fit. `3.0` fits INTEGER, and every value fits TEXT.
+    A value that does not fit becomes null as a whole: an integer outside 64 bits, an integer that no double represents
+    in a column of numbers, a time with nanoseconds, or a list with one item that does not fit. `3.0` fits INTEGER, and
+    every value fits TEXT.
 
     Args:
         value: As in JSON. Dates and times are ISO 8601.
@@ -80,7 +81,10 @@ def _number(kind: Kind, value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError
     if kind is Kind.NUMBER:
-        return float(value)
+        number = float(value)
+        if isinstance(value, int) and int(number) != value:
+            raise ValueError
+        return number
     whole = int(value)
     if whole != value or not is_int64(whole):
         raise ValueError

@@ -25,6 +25,7 @@ from asyncinfer.data.time_scan import TimeScan
         ({"n": 2**63, "x": 2}, ({"n": None, "x": 2.0}, False)),
         ({"n": 3.5, "x": 10**400}, ({"n": None, "x": None}, False)),
         ({"n": float("inf"), "x": "2"}, ({"n": None, "x": None}, False)),
+        ({"n": 1, "x": 2**53 + 1}, ({"n": 1, "x": None}, False)),
         ({"n": 1, "x": 2, "more": 3}, ({"n": 1, "x": 2.0}, False)),
     ],
 )
