@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from pydantic_core import from_json, to_jsonable_python
+from pydantic_core import from_json
 
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
 from asyncinfer.data.fitted_values import fitting
 from asyncinfer.data.optional_columns import FINISH_REASON, TOKENS, OptionalColumns
+from asyncinfer.data.parsed_values import parsed_json
 from asyncinfer.data.schema_fields import fields_of
 from asyncinfer.data.time_scan import TimeScan
 from asyncinfer.errors import ConfigError
@@ -135,7 +136,7 @@ class AnswerColumns:
         text = conversation.messages[-1].text
         if conversation.parsed is not None:
             with suppress(ValueError):  # A serializer of the class may raise.
-                yield to_jsonable_python(conversation.parsed, by_alias=True, fallback=str)
+                yield parsed_json(conversation.parsed)
         if self._schema is not None and self._schema.values is not None:
             with suppress(ValueError):
                 yield from self._schema.values(text)

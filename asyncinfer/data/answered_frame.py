@@ -15,6 +15,7 @@ from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
 from asyncinfer.data.json_values import as_json, as_text
+from asyncinfer.data.parsed_values import class_schema
 from asyncinfer.data.table import Table
 from asyncinfer.data.value_schema import schema_of
 from asyncinfer.errors import InputError
@@ -117,11 +118,11 @@ def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_
     return columns
 
 
-def _schema(parsed: Sequence[Any]) -> dict[str, Any] | None:
+def _schema(parsed: Sequence[Any]) -> Mapping[str, Any] | None:
     """The JSON schema of typed answers; None if they are not objects."""
     model = next((value for value in parsed if value is not None), None)
     if isinstance(model, BaseModel):
-        return type(model).model_json_schema(mode="serialization")
+        return class_schema(type(model))
     if not isinstance(model, dict):
         return None
     rows = [cast(dict[str, Any], value) for value in parsed if isinstance(value, dict)]

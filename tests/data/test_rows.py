@@ -14,13 +14,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, computed_field, field_serializer
 
 from asyncinfer import (
     ConfigError,
     Conversation,
     FailureDetail,
     FinishReason,
+    GenerationParams,
     InferenceConfig,
     InputError,
     InputParams,
@@ -224,6 +225,51 @@ async def test_answers_of_a_json_schema_have_the_types_of_their_values(kind: str
     assert found[0]["day"] == "2026-01-02"
     # Objects with different keys are text, so that none gets keys that it does not have.
     assert [json.loads(row["cities"]) for row in found] == [[{"name": "Rome"}], [{"name": "Ys", "other": "Ker-Is"}]]
+
+
+class Opaque:
+    """A class that JSON does not know."""
+
+
+class WithOpaque(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    n: int
+
+    @computed_field
+    @property
+    def opaque(self) -> Opaque:
+        return Opaque()
+
+
+class Unwritable(BaseModel):
+    n: int
+
+    @field_serializer("n")
+    def _n(self, n: int) -> int:
+        raise LookupError("no")
+
+
+class Saying(SimpleEngine):
+    """Answers with the prompt."""
+
+    async def _generate(self, conversation: Conversation) -> Completion:
+        return Completion(Message(role=Role.ASSISTANT, content=conversation.messages[-1].text), FinishReason.STOP)
+
+
+async def answered(answers: list[str], model: Any, folder: Path) -> tuple[pa.Table, pa.Table]:
+    """The columns of these answers in a frame and in a file."""
+    rows, engine = rows_from(pa.table({"q": answers}), prompt="{{ q }}"), Saying(ModelParams(model_name="a"))
+    frame = rows.with_answers(await engine.ainfer(rows, response_model=model))
+    config = InferenceConfig(output_path=folder / "out.parquet", generation=GenerationParams(response_model=model))
+    await engine.arun(config, input=rows_from(pa.table({"q": answers}), prompt="{{ q }}"))
+    return frame, pq.read_table(folder / "out.parquet")
+
+
+@pytest.mark.parametrize("model", [WithOpaque, Unwritable])
+async def test_classes_that_cannot_be_written_as_json_have_columns(tmp_path: Path, model: Any) -> None:
+    frame, file = await answered(['{"n": 1}'], model, tmp_path)
+    assert frame["n"].to_pylist() == [1]
+    assert frame.equals(file)
 
 
 class Searcher(SimpleEngine):
