@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, cast
-
-from pydantic import BaseModel
+from typing import Any, NamedTuple
 
 from asyncinfer.data.answer_columns import AnswerColumns, AnswerSchema
 from asyncinfer.data.arrow_table import pyarrow
 from asyncinfer.data.column_types import ColumnType, Kind, arrow_type
 from asyncinfer.data.json_values import as_json, as_text
-from asyncinfer.data.parsed_values import class_schema
+from asyncinfer.data.parsed_values import class_schema, with_plain_parts
 from asyncinfer.data.table import Table
 from asyncinfer.data.value_schema import schema_of
 from asyncinfer.errors import InputError
@@ -119,13 +117,14 @@ def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_
 
 
 def _schema(parsed: Sequence[Any]) -> Mapping[str, Any] | None:
-    """The JSON schema of typed answers; None if they are not objects."""
-    model = next((value for value in parsed if value is not None), None)
-    if isinstance(model, BaseModel):
-        return class_schema(type(model))
-    if not isinstance(model, dict):
+    """The JSON schema of typed answers; None if they are not objects, or objects of several classes."""
+    present = [value for value in parsed if value is not None]
+    classes = {type(value) for value in present}
+    if len(classes) != 1:
         return None
-    rows = [cast(dict[str, Any], value) for value in parsed if isinstance(value, dict)]
+    if classes != {dict}:
+        return class_schema(classes.pop())
+    rows = [with_plain_parts(value) for value in present]
     names = dict.fromkeys(name for row in rows for name in row)
     return {"properties": {name: schema_of([row.get(name) for row in rows]) for name in names}}
 

@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
+_DICT = TypeAdapter(dict[str, Any])
+
 
 def parsed_json(parsed: object) -> Any:
     """The JSON value of a parsed answer, with the names under which the class writes its fields.
@@ -26,6 +28,14 @@ def parsed_json(parsed: object) -> Any:
         return to_jsonable_python(parsed, by_alias=True, fallback=str)
     except Exception as error:  # A serializer may raise anything.
         raise ValueError(str(error)) from error
+
+
+def with_plain_parts(parsed: dict[str, Any]) -> dict[str, Any]:
+    """A parsed answer with dicts for the objects in it. Dates and times stay objects."""
+    try:
+        return _DICT.dump_python(parsed, by_alias=True)
+    except Exception:  # A serializer may raise anything.
+        return parsed
 
 
 def class_schema(kind: type) -> Mapping[str, Any] | None:

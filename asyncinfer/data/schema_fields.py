@@ -20,7 +20,7 @@ class _TooLargeError(Exception):
 
 
 def fields_of(schema: Mapping[str, Any] | None) -> dict[str, ColumnType]:
-    """Return the properties of the schema of an object, with the types of their columns; nothing for other schemas.
+    """Return the properties of the schema of an object or null, with the types of their columns; nothing for others.
 
     TEXT also stands for unions, free-form objects and recursive schemas.
     """

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from asyncinfer.data.column_types import Kind, KindScan
 
-_TYPES = {Kind.BOOLEAN: "boolean", Kind.INTEGER: "integer", Kind.NUMBER: "number"}
+_SCHEMAS = {
+    Kind.BOOLEAN: {"type": "boolean"},
+    Kind.INTEGER: {"type": "integer"},
+    Kind.NUMBER: {"type": "number"},
+    Kind.DATE: {"type": "string", "format": "date"},
+}
 
 
 def schema_of(values: Sequence[Any]) -> dict[str, Any]:
-    """Return a schema of JSON values; an empty one if they have several types.
+    """Return a schema of JSON values, which may have dates and times; an empty one if they have several types.
 
     Objects have properties only if all of them have the same keys.
     """
@@ -20,15 +26,16 @@ def schema_of(values: Sequence[Any]) -> dict[str, Any]:
         return {}
     if all(isinstance(value, dict) for value in present):
         return _object_schema(present)
-    if all(isinstance(value, list) for value in present):
+    if all(isinstance(value, list | tuple | set | frozenset) for value in present):
         return {"type": "array", "items": schema_of([part for value in present for part in value])}
+    if all(isinstance(value, datetime) for value in present):
+        return {"type": "string", "format": "date-time"}
     if all(isinstance(value, str) for value in present):
         return {"type": "string"}
     scan = KindScan()
     for value in present:
         scan.add(value)
-    kind = _TYPES.get(scan.kind or Kind.TEXT)
-    return {"type": kind} if kind is not None else {}
+    return _SCHEMAS.get(scan.kind or Kind.TEXT, {})
 
 
 def _object_schema(values: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel, ConfigDict, computed_field, field_serializer
+from typing_extensions import TypedDict
 
 from asyncinfer import (
     ConfigError,
@@ -269,6 +271,53 @@ async def answered(answers: list[str], model: Any, folder: Path) -> tuple[pa.Tab
 async def test_classes_that_cannot_be_written_as_json_have_columns(tmp_path: Path, model: Any) -> None:
     frame, file = await answered(['{"n": 1}'], model, tmp_path)
     assert frame["n"].to_pylist() == [1]
+    assert frame.equals(file)
+
+
+@dataclass
+class DataclassVisit:
+    day: date
+    at: datetime
+    river: str | None = None
+
+
+class DictVisit(TypedDict):
+    day: date
+    at: datetime
+    places: list[Place]
+
+
+@dataclass
+class Span:
+    start: date
+
+
+class Nested(TypedDict):
+    spans: list[Span]
+    corner: tuple[int, int]
+
+
+class Cat(BaseModel):
+    lives: int
+
+
+class Dog(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("model", "answers"),
+    [
+        (DataclassVisit, ['{"day": "2026-01-02", "at": "2026-01-02T12:00:00Z"}']),
+        (DictVisit, ['{"day": "2026-01-02", "at": "2026-01-02T12:00:00", "places": [{"name": "Rome"}]}']),
+        (Cat | Dog, ['{"lives": 7}', '{"name": "Rex"}']),
+        (Cat | None, ['{"lives": 7}', "null"]),
+        (list[int], ["[1]"]),
+        (Nested, ['{"spans": [{"start": "2026-01-02"}], "corner": [1, 2]}']),
+    ],
+)
+async def test_frames_and_files_have_the_same_columns(tmp_path: Path, model: Any, answers: list[str]) -> None:
+    frame, file = await answered(answers, model, tmp_path)
     assert frame.equals(file)
 
 

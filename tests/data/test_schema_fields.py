@@ -53,6 +53,20 @@ def test_other_schemas_have_no_columns(schema: dict[str, Any] | None) -> None:
     assert fields_of(schema) == {}
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": ["object", "null"], "properties": {"a": {"type": "integer"}}},
+        {
+            "anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}],
+            "$defs": {"A": {"properties": {"a": {"type": "integer"}}}},
+        },
+    ],
+)
+def test_objects_that_may_be_null_have_columns(schema: dict[str, Any]) -> None:
+    assert fields_of(schema) == {"a": Kind.INTEGER}
+
+
 def test_list_of_types_with_null_is_the_other_type() -> None:
     assert fields_of({"properties": {"a": {"type": ["integer", "null"]}}}) == {"a": Kind.INTEGER}
 
