@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from asyncinfer.data.json_values import valid_text
+from asyncinfer.data.json_values import is_missing, valid_text
 from asyncinfer.data.table import TableRow
 from asyncinfer.errors import InputError
 
@@ -49,13 +49,14 @@ class DictTable:
 def row_values(row: object) -> Mapping[str, Any] | InputError:
     """The columns of a row that is given as an object, or why it is not valid.
 
-    Half of a surrogate pair in the name of a column becomes a question mark, as in values that are written.
+    Missing values of pandas and numpy are null. Half of a surrogate pair in the name of a column becomes a question
+    mark, as in values that are written.
     """
     if isinstance(row, Mapping):
         columns = cast(Mapping[Any, Any], row)
         if odd := [name for name in columns if not isinstance(name, str)]:
             return InputError(f"the names of columns should be texts (found {odd[0]!r:.60})")
-        values = {valid_text(name): value for name, value in columns.items()}
+        values = {valid_text(name): None if is_missing(value) else value for name, value in columns.items()}
         if len(values) < len(columns):
             return InputError("two columns have the same name if what is no valid text in them is replaced; rename one")
         return values

@@ -13,7 +13,8 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def as_json(value: Any) -> Any:
-    """Return a value that JSON can represent: dates in ISO 8601, bytes in base64, decimals as text.
+    """Return a value that JSON can represent: dates in ISO 8601, bytes in base64, decimals as text, a
+    missing value of pandas or numpy as null.
 
     Half of a surrogate pair, which UTF-8 cannot represent, becomes a question mark, also in the keys of objects.
     """
@@ -27,6 +28,8 @@ def as_json(value: Any) -> Any:
         return {valid_text(as_text(key)): as_json(part) for key, part in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [as_json(part) for part in cast(list[Any], value)]
+    if is_missing(value):
+        return None
     if isinstance(value, datetime | timedelta) and type(value) not in (datetime, timedelta):
         return cast(Any, value).isoformat()  # Those of pandas have nanoseconds.
     if callable(getattr(value, "tolist", None)):  # Numbers and arrays of numpy.
@@ -35,6 +38,13 @@ def as_json(value: Any) -> Any:
         return as_json(to_jsonable_python(value, fallback=str))
     except (PydanticSerializationError, UnicodeError):  # A part of an object has no JSON, or is no valid text.
         return valid_text(str(value))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NA or NaT, as pandas and numpy write a missing value."""
+    if value is None or isinstance(value, _PLAIN):
+        return value is None
+    return type(value).__name__ in ("NAType", "NaTType") or (_is_numpy_time(value) and str(value) == "NaT")
 
 
 def valid_text(text: str) -> str:
@@ -66,5 +76,8 @@ def as_text(value: Any) -> str:
 
 def _numpy_values(value: Any) -> Any:
     """The Python objects for a number or an array of numpy. Times are text, because their objects may be integers."""
-    is_time = getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")
-    return (value.astype(str) if is_time else value).tolist()
+    return (value.astype(str) if _is_numpy_time(value) else value).tolist()
+
+
+def _is_numpy_time(value: Any) -> bool:
+    return getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")

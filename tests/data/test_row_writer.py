@@ -6,15 +6,17 @@ import json
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asyncinfer import OutputParams
+from asyncinfer import OutputParams, rows_from
 from asyncinfer.data.arrow_table import MemoryTable
 from asyncinfer.data.dict_table import DictTable
 from asyncinfer.data.layout import output_layout
@@ -191,3 +193,25 @@ def test_times_of_numpy_are_text(tmp_path: Path, value: Any, text: str) -> None:
 def test_values_of_numpy_are_json_in_csv(tmp_path: Path, value: Any, text: str) -> None:
     write(tmp_path / "a.csv", [{"v": value}])
     assert read(tmp_path / "a.csv") == [{"v": text}]
+
+
+@pytest.mark.parametrize("missing", [pd.NaT, pd.NA, np.datetime64("NaT"), np.timedelta64("NaT", "ns")])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_missing_values_of_pandas_and_numpy_are_null(tmp_path: Path, missing: Any, name: str) -> None:
+    rows = [
+        row.values
+        for row in DictTable([{"v": missing, "parts": [missing]}, {"v": datetime(2026, 1, 2, tzinfo=UTC)}]).rows()
+    ]
+    assert isinstance(rows[0], dict)
+    assert rows[0]["v"] is None
+    write(tmp_path / name, [row for row in rows if isinstance(row, dict)])
+    first, second = read(tmp_path / name)
+    assert first["v"] in (None, "")
+    assert first["parts"] == ([None] if name == "a.jsonl" else "[null]")
+    assert name != "a.parquet" or second["v"] == datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_missing_values_are_empty_texts_in_prompts() -> None:
+    frame = pd.DataFrame({"day": [pd.NaT], "n": pd.array([None], dtype="Int64")})
+    [conversation] = rows_from(frame.to_dict("records"), prompt="{{ day }}{{ n }}.")
+    assert conversation.messages[0].text == "."
