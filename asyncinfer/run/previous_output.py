@@ -33,6 +33,7 @@ class PreviousOutput:
     Args:
         limit: The most rows of this run, as the user has set it. A run of some rows for a trial must not replace the
             answers to more rows.
+        has_cache: Whether rows may get their answers from a cache, and are not sent then.
 
     Attributes:
         output: The file, while it is open; None if there is none.
@@ -40,7 +41,15 @@ class PreviousOutput:
             plain JSONL, and has as many rows as the input. Known after `mark_rows`.
     """
 
-    def __init__(self, path: Path | None, *, reuse: bool, layout: OutputLayout, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        reuse: bool,
+        layout: OutputLayout,
+        limit: int | None = None,
+        has_cache: bool = False,
+    ) -> None:
         if reuse and path is None:
             raise ConfigError("reuse_output: set output_path too; the answers are taken from that file")
         if reuse and not layout.is_plain:
@@ -49,6 +58,7 @@ class PreviousOutput:
                 "uncompressed JSONL file of conversations. Leave reuse_output out to send all rows"
             )
         self._path, self._reuse, self._layout, self._limit = path, reuse, layout, limit
+        self._unless_cached = " that are not in the cache" if has_cache else ""
         self.output: FinishedOutput | None = None
         self.is_finished = False
         self._spans: dict[tuple[bytes, int], tuple[int, int]] = {}
@@ -117,7 +127,7 @@ class PreviousOutput:
         except InputError:
             answers = 0
         self.is_finished = answers == rows > 0
-        what = "the rows of the pilot are sent, except those that the scratch file has"
+        what = f"the rows of the pilot{self._unless_cached} are sent, except those that the scratch file has"
         if self.is_finished:
             what = (
                 f"it has {answers} rows, as many as the input, so the job counts as finished and nothing is sent. For "
@@ -136,11 +146,11 @@ class PreviousOutput:
             saved: How many rows have answers in the scratch file.
         """
         if self._has_unmatched_rows():
-            again = "Its rows are sent again, and the file is replaced at the end."
+            again = f"Its rows{self._unless_cached} are sent again, and the file is replaced at the end."
             if saved:
                 again = (
                     f"It is replaced at the end. {saved} rows have saved answers in the scratch file and are not sent "
-                    "again; all others are sent."
+                    f"again; all others{self._unless_cached} are sent."
                 )
             log.warning(
                 "%s exists already. %s To keep it, stop and copy the file, or choose another output_path.",
@@ -214,10 +224,11 @@ class PreviousOutput:
 
     def _warn_of_answers(self, what: str) -> None:
         log.warning(
-            "%s already holds %s. These rows are sent again, and the file is replaced at the end. To take the answers "
+            "%s already holds %s. The rows%s are sent again, and the file is replaced at the end. To take the answers "
             "from the file, stop and set reuse_output: true (on the command line: --reuse).",
             self._path,
             what,
+            self._unless_cached,
         )
 
     def _matches(self, rows: ValidatedInput) -> Generator[tuple[int | None, tuple[int, int]]]:

@@ -142,7 +142,13 @@ class RunBase:
         Args:
             rows: The rows of the run; None if they are not known before they are read.
         """
-        previous = PreviousOutput(self.output_path, reuse=self.reuse_output, layout=self.layout, limit=self.limit)
+        previous = PreviousOutput(
+            self.output_path,
+            reuse=self.reuse_output,
+            layout=self.layout,
+            limit=self.limit,
+            has_cache=self.cache is not None,
+        )
         async with self._locked_scratch(rows) as scratch, previous.opened():
             info = RunInfo(None, self.saved_in) if rows is None else RunInfo(len(rows), self.saved_in, rows.has)
             executor = self.make_executor(info)

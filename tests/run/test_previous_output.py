@@ -259,6 +259,19 @@ class TestWithoutReuse:
         await FakeEngine().arun(config)
         assert f"{WARNING} 20 of these 21 rows" in caplog.text
 
+    @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+    async def test_warning_does_not_say_that_cached_rows_are_sent(
+        self, config: InferenceConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    ) -> None:
+        cached = config.model_copy(
+            update={"output_path": str(tmp_path / name), "cache": True, "cache_path": str(tmp_path / "cache.sqlite")}
+        )
+        await FakeEngine().arun(cached)
+        engine = FakeEngine()
+        await engine.arun(cached)
+        assert "rows that are not in the cache are sent again" in caplog.text
+        assert not engine.asked
+
     async def test_ainfer_iter_warns_once(self, config: InferenceConfig, caplog: pytest.LogCaptureFixture) -> None:
         await FakeEngine().arun(config)
         async for _ in FakeEngine().ainfer_iter(questions(ROWS), without_input(config)):
