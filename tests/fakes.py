@@ -183,37 +183,42 @@ class FakeEngine(SimpleEngine):
         return Completion(Message(role=Role.ASSISTANT, content=answer_to(text)), FinishReason.STOP, Usage(3, 4, 7))
 
 
-class AnsweringEngine(FakeEngine):
-    """A `FakeEngine` that answers with what `answer(text)` returns. It accepts a schema of typed answers."""
+class TextEngine(FakeEngine):
+    """Answers with a text, which may be typed.
 
-    def __init__(self, answer: Callable[[str], str | Message], script: Script | None = None) -> None:
+    Args:
+        text: The answer to each question, or a function that returns it.
+    """
+
+    def __init__(self, text: str | Callable[[str], str], script: Script | None = None) -> None:
         super().__init__(script)
-        self._answer = answer
+        self._text = text
 
     @classmethod
     def get_supported_params(cls) -> set[str]:
-        return super().get_supported_params() | {"guided_decoding"}
+        return {"guided_decoding"}
 
     async def _generate(self, conversation: Conversation) -> Completion:
         completion = await super()._generate(conversation)
-        answer = self._answer(conversation.messages[-1].text)
-        if isinstance(answer, str):
-            answer = Message(role=Role.ASSISTANT, content=answer)
-        return replace(completion, message=answer)
-
-
-class TextEngine(AnsweringEngine):
-    """Gives each question the same answer."""
-
-    def __init__(self, text: str, script: Script | None = None) -> None:
-        super().__init__(lambda _: text, script)
+        text = self._text if isinstance(self._text, str) else self._text(conversation.messages[-1].text)
+        return replace(completion, message=completion.message.model_copy(update={"content": text}))
 
 
 class ReasoningEngine(FakeEngine):
-    """Each of its answers has a reasoning."""
+    """Each of its answers has a reasoning.
+
+    Args:
+        only: The only question whose answer has one; None: all.
+    """
+
+    def __init__(self, script: Script | None = None, *, only: str | None = None) -> None:
+        super().__init__(script)
+        self._only = only
 
     async def _generate(self, conversation: Conversation) -> Completion:
         completion = await super()._generate(conversation)
+        if self._only not in (None, conversation.messages[-1].text):
+            return completion
         update = {"reasoning_content": "Let me see."}
         return replace(completion, message=completion.message.model_copy(update=update))
 

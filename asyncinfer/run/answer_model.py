@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from asyncinfer.config import response_model as models
+from asyncinfer.dialects.fields import members_of
 from asyncinfer.dialects.json_answer import json_values
 from asyncinfer.dialects.json_schema.soundness import schema_problem
 from asyncinfer.dialects.json_schema.violation import UncheckableError, require_packages, violation
@@ -49,8 +50,8 @@ class AnswerModel:
         self.type, self.name = model, models.name_of(model)
         self.schema = models.schema_of(model)
         # An answer such as `positive` is a string, although it lacks the quotation marks of JSON.
-        types = self.schema.get("type")
-        is_structured = _STRUCTURED.issuperset(types if isinstance(types, list) else [types])
+        types = members_of(self.schema.get("type"))
+        is_structured = bool(types) and _STRUCTURED.issuperset(types)
         self._may_be_text = not is_structured and "$ref" not in self.schema
         self._validate: Callable[[bytes | str], Any]
         self._adapter: TypeAdapter[Any] | None = None

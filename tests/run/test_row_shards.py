@@ -24,9 +24,7 @@ from asyncinfer import (
     InferenceConfig,
     InputError,
     InputParams,
-    Message,
     OutputParams,
-    Role,
     RunInterruptedError,
     Stop,
 )
@@ -39,7 +37,7 @@ from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.table_source import TableSource
 from asyncinfer.scratch.file import ScratchFile
 from tests.data.tables import opened, read, write
-from tests.fakes import AnsweringEngine, FakeEngine, questions, rejection, write_jsonl
+from tests.fakes import FakeEngine, ReasoningEngine, TextEngine, questions, rejection, write_jsonl
 
 TABLES = ["out.parquet", "out.csv", "out.tsv", "out.csv.gz", "out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 
@@ -113,21 +111,11 @@ async def test_conversations_as_input_have_shards_of_rows(tmp_path: Path) -> Non
 # Columns
 
 
-def thinker() -> FakeEngine:
-    """Only the answer to the last row has reasoning."""
-
-    def answer(text: str) -> Message:
-        thought = "Let me see." if text == "text 5" else None
-        return Message(role=Role.ASSISTANT, content="Yes", reasoning_content=thought)
-
-    return AnsweringEngine(answer)
-
-
 class TestColumns:
     """All shards of a job have the same columns, whatever their answers are."""
 
     async def test_readers_of_data_sets_find_columns_that_only_some_answers_need(self, tmp_path: Path) -> None:
-        await thinker().arun(await job(tmp_path, "out.parquet", 6, 2))
+        await ReasoningEngine(only="text 5").arun(await job(tmp_path, "out.parquet", 6, 2))
         paths = [str(path) for path in shards_in(tmp_path)]
         assert len({str(pq.read_schema(path)) for path in paths}) == 1
         reasoning = [None, None, None, None, None, "Let me see."]
@@ -139,13 +127,13 @@ class TestColumns:
         assert set(pq.read_schema(tmp_path / "out.parquet").names) < set(found.column_names)
 
     async def test_csv_files_have_the_same_first_line(self, tmp_path: Path) -> None:
-        await thinker().arun(await job(tmp_path, "out.csv", 6, 2))
+        await ReasoningEngine(only="text 5").arun(await job(tmp_path, "out.csv", 6, 2))
         heads = {path.read_text().splitlines()[0] for path in shards_in(tmp_path)}
         assert len(heads) == 1
         assert "reasoning_content" in heads.pop()
 
     async def test_typed_answers_have_a_column_for_an_answer_that_does_not_fit(self, tmp_path: Path) -> None:
-        engine = AnsweringEngine(lambda text: '{"stars": "many"}' if text == "text 3" else '{"stars": 5}')
+        engine = TextEngine(lambda text: '{"stars": "many"}' if text == "text 3" else '{"stars": 5}')
         config = await job(tmp_path, "out.parquet", 4, 2)
         schema = {"type": "object", "properties": {"stars": {"type": "integer"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
@@ -163,7 +151,7 @@ class TestColumns:
         config = await job(tmp_path, "out.parquet", 4, 2)
         schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await AnsweringEngine(answer).arun(config)
+        await TextEngine(answer).arun(config)
         found = pl.scan_parquet([str(path) for path in shards_in(tmp_path)]).collect()
         assert found["at"].to_list() == [*["2026-01-02T12:00:00"] * 3, "2026-01-02T12:00:00Z"]
 
