@@ -119,7 +119,7 @@ def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_
 def _schema(parsed: Sequence[Any]) -> Mapping[str, Any] | None:
     """The JSON schema of typed answers; None if they are not objects, or objects of several classes."""
     present = [value for value in parsed if value is not None]
-    classes = {type(value) for value in present}
+    classes: set[type[Any]] = {type(value) for value in present}
     if len(classes) != 1:
         return None
     if classes != {dict}:

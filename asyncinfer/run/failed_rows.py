@@ -14,7 +14,8 @@ from asyncinfer.errors import InputError
 from asyncinfer.run.earlier_failures import EarlierFailures
 from asyncinfer.run.failures import Failures, failed_line, failures_path, identity_fields, position_fields
 from asyncinfer.run.input import ValidatedInput
-from asyncinfer.run.items import InputItem, check_unchanged
+from asyncinfer.run.input_cursor import InputCursor
+from asyncinfer.run.items import InputItem
 from asyncinfer.run.row_status import RowStatusTable
 from asyncinfer.run.sources import Source
 from asyncinfer.scratch import disk
@@ -126,9 +127,9 @@ class FailedRows:
         source, rows = self._source, self._rows
         if source is None or rows is None:
             return
-        for row, item in enumerate(source.items()):
-            check_unchanged(source.name, row, item, rows.checksums)
-            yield item
+        with closing(InputCursor(source, rows.checksums)) as cursor:
+            for _, item in cursor.take(len(rows)):
+                yield item
 
     def _identity(self, row: int, item: InputItem) -> Mapping[str, int | str]:
         row_key = self._rows.row_key(row) if self._rows is not None else None

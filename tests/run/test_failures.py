@@ -69,6 +69,22 @@ class TestFile:
         }
         assert texts(Path(str(config.output_path))) == ["question 0", "question 2", "question 3", "question 5"]
 
+    async def test_input_that_becomes_shorter_leaves_an_older_file_and_logs_a_warning(
+        self, config: InferenceConfig, file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file.write_text("older\n")
+
+        async def cut(text: str, _: int) -> None:
+            if text == "question 4":
+                await anyio.Path(tmp_path / "in.jsonl").write_bytes(b"")
+                raise rejection()
+
+        await FakeEngine(cut, workers=1).arun(config)
+        assert "the failed rows are not written: in.jsonl: changed while it was read (row 0)" in caplog.text.replace(
+            f"{tmp_path}/", ""
+        )
+        assert file.read_text() == "older\n"
+
     async def test_a_run_without_failures_writes_no_file_and_removes_an_older_one(
         self, config: InferenceConfig, file: Path
     ) -> None:
