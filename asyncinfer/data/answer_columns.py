@@ -85,6 +85,11 @@ class AnswerColumns:
             self._times.add(values)
             self._has_answer = self._has_answer or not is_lossless
 
+    @property
+    def undecided(self) -> Sequence[str]:
+        """The columns whose types depend on their values."""
+        return self._times.names
+
     def require_all(self) -> None:
         """Use every optional column."""
         self._has_answer = True

@@ -21,6 +21,7 @@ class TimeScan:
 
     Attributes:
         schema_types: The types of the columns, with ANY_TIME for times whose kind depends on the values.
+        names: The columns whose types depend on their values.
         types: The types of the columns, by the values so far. Times without an offset are LOCAL_TIME. If some have an
             offset and others have none, they are TEXT.
     """
@@ -44,7 +45,7 @@ class TimeScan:
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Look at the values of the columns, as `fitting` returns them."""
-        for name in self._names:
+        for name in self.names:
             for path, has_offset in _times(self.schema_types[name], values.get(name), (name,)):
                 found = self._found.setdefault(path, set())
                 if has_offset not in found:
@@ -61,8 +62,7 @@ class TimeScan:
 
     def _types_by_values(self) -> dict[str, ColumnType]:
         types = {name: _with_times(kind, self._kind_at, (name,)) for name, kind in self.schema_types.items()}
-        # The columns whose types depend on their values.
-        self._names = [name for name, kind in types.items() if kind != self.schema_types[name]]
+        self.names = [name for name, kind in types.items() if kind != self.schema_types[name]]
         return types
 
     def _kind_at(self, path: _ValuePath) -> Kind:

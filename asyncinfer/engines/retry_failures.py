@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from asyncinfer.run.retry.output_merge import OutputMerge
 from asyncinfer.run.retry.retry import Retry, prepared_retry
 from asyncinfer.run.retry.table_merge import TableMerge
 from asyncinfer.run.run_paths import check_paths
+
+log = logging.getLogger("asyncinfer")
 
 
 def check_retry(config: InferenceConfig, *, has_input: bool) -> None:
@@ -57,6 +60,11 @@ async def retry_of(config: InferenceConfig, input_rows: FailedInputRows | None) 
 def settings_of(retry: Retry, config: InferenceConfig) -> InferenceConfig:
     """Return the settings that run the failed rows, from those of the call."""
     files = retry.files
+    if config.save_events:
+        log.warning(
+            "save_events: a retry saves no events, so the saved ones stay those of the run; for a report of the retry, "
+            "set report_path"
+        )
     # The answers of a retry that was killed before they were merged are reused.
     changes = {"input_path": str(files.failures), "output_path": str(files.answers), "reuse_output": True}
     off = {"retry_failures": False, "save_events": False, "input": None, "output": None}

@@ -22,6 +22,7 @@ from asyncinfer.types.answer import FAILURE
 _EVERY = 64  # lines
 # The fields of `metadata["failure"]` that say where the answer belongs.
 _COUNTS = ("row", "output_position", "output_rows", "input_rows")
+_KEEP = "keep these fields as the run wrote them, because they say where the answer belongs"
 
 
 class FailedRow(NamedTuple):
@@ -101,6 +102,8 @@ class FailedRowIndex:
                     self._add(failed)
                 if line % _EVERY == 0:
                     yield
+        if not problems:
+            self._check_positions(problems)
         if problems:
             raise problems.error()
 
@@ -110,6 +113,15 @@ class FailedRowIndex:
         self._positions.append(failed.position)
         self._identities.append(failed.identity)
         self._checksums.append(failed.checksum)
+
+    def _check_positions(self, problems: InvalidRows) -> None:
+        """Add the lines whose positions are before those of earlier rows."""
+        before = 0
+        for line in self.in_input_order():
+            position = self._positions[line]
+            if position < before:
+                problems.add(line + 1, line, f"output_position is {position}, but an earlier row has {before}: {_KEEP}")
+            before = max(before, position)
 
     def _interrupted(self) -> ConfigError:
         return ConfigError(
@@ -143,7 +155,7 @@ def _failed_row(failure: Mapping[str, Any] | str, *, with_checksum: bool) -> Fai
         or position > output_rows
     ):
         needed = ", ".join((*_COUNTS, ROW_CHECKSUM) if with_checksum else _COUNTS)
-        return f'metadata["failure"] must have {needed}, as the run wrote them: they say where the answer belongs'
+        return f'metadata["failure"] must have {needed}: {_KEEP}'
     return FailedRow(row, position, output_rows, input_rows, parse_row_key(failure.get(ROW_KEY)), checksum)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from asyncinfer.config import InputFormat
 from asyncinfer.data.answer_columns import AnswerColumns
-from asyncinfer.data.arrow_table import ParquetTable
+from asyncinfer.data.arrow_table import ParquetTable, pyarrow
 from asyncinfer.data.csv_table import CsvTable
 from asyncinfer.data.layout import InputLayout, OutputLayout
 from asyncinfer.data.row_count import count_rows
@@ -46,7 +46,7 @@ class TableMerge:
         columns = self._input.new_columns()
         with ExitStack() as stack:
             table = stack.enter_context(self._opened())
-            schema = table.arrow_schema() if table is not None else None
+            schema = (yield from _decided_schema(table, columns)) if table is not None else None
             columns.require((table.column_names() if table is not None else None) or (), schema)
             yield from observe_answers(answers, columns)
             old = stack.enter_context(closing(_rows(table)))
@@ -108,6 +108,22 @@ def _rows(table: ParquetTable | CsvTable | None) -> Generator[Mapping[str, Any]]
             if isinstance(row.values, InputError):
                 raise InputError(f"{table.name}: row {index}: {row.values}")
             yield row.values
+
+
+def _decided_schema(table: ParquetTable | CsvTable, columns: AnswerColumns) -> Generator[None, None, Any | None]:
+    """Return the Arrow schema without the columns whose type depends on their values, but that have no value."""
+    schema = table.arrow_schema()
+    if schema is None:
+        return None
+    empty = {name for name in columns.undecided if name in schema.names}
+    with closing(_rows(table)) as rows:
+        for count, values in enumerate(rows if empty else ()):
+            empty -= {name for name in empty if values.get(name) is not None}
+            if not empty:
+                break
+            if count % _EVERY == 0:
+                yield
+    return pyarrow().schema([field for field in schema if field.name not in empty])
 
 
 def _older_field(field: Any, schema: Any | None) -> Any:

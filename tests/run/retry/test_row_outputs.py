@@ -358,6 +358,13 @@ class TestColumns:
         assert found["at"].to_pylist() == [noon, None, *[noon] * 8]
         assert found["answer"].to_pylist() == [None, '{"at": "2026-01-02T12:00:00"}', *[None] * 8]
 
+    async def test_column_without_any_time_gets_the_type_of_the_new_times(self, tmp_path: Path) -> None:
+        config = await self.run_clock(tmp_path, answer='{"at": null}')
+        await TextEngine('{"at": "2026-01-02T12:00:00"}').arun(config.model_copy(update={"retry_failures": True}))
+        found = pq.read_table(tmp_path / "out.parquet")
+        assert str(found.schema.field("at").type) == "timestamp[us]"
+        assert found["at"].to_pylist() == [None, datetime(2026, 1, 2, 12), *[None] * 8]
+
     async def test_other_type_of_a_property_is_refused_before_anything_is_sent(self, tmp_path: Path) -> None:
         config = await self.run_clock(tmp_path)
         schema = {"type": "object", "properties": {"at": {"type": "integer"}}}
@@ -369,13 +376,13 @@ class TestColumns:
         assert not engine.asked
 
     @staticmethod
-    async def run_clock(folder: Path) -> InferenceConfig:
+    async def run_clock(folder: Path, answer: str = '{"at": "2026-01-02T12:00:00Z"}') -> InferenceConfig:
         """Run a job whose answers are times, and in which one row fails."""
         await to_thread.run_sync(write, folder / "in.parquet", [*ROWS])
         config = job(folder)
-        schema = {"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}}
+        schema = {"type": "object", "properties": {"at": {"type": ["string", "null"], "format": "date-time"}}}
         config.generation.guided_decoding = GuidedDecodingParams(json=schema)
-        await TextEngine('{"at": "2026-01-02T12:00:00Z"}', rejecting(1)).arun(config)
+        await TextEngine(answer, rejecting(1)).arun(config)
         return config
 
     @pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out.jsonl"])
@@ -389,6 +396,28 @@ class TestColumns:
         await Seller().arun(job(tmp_path, name, retry_failures=True))
         found = await read_rows(tmp_path / name)
         assert [(row["cost"], float(row["answer_cost"])) for row in found] == [("mine", 0.5)] * 10
+
+
+async def test_positions_that_the_user_has_changed_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    config = await run_first(tmp_path, 2, 5)
+    path = tmp_path / "out.parquet.failures.jsonl"
+    first, second = read_jsonl(path)
+    first["metadata"]["failure"]["output_position"] = 7
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    engine = FakeEngine()
+    with pytest.raises(InputError, match="line 2: output_position is 4, but an earlier row has 7: keep these fields"):
+        await engine.arun(config)
+    assert not engine.asked
+
+
+async def test_retry_that_should_save_events_says_that_it_does_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = await run_first(tmp_path, 2, save_events=True)
+    before = (tmp_path / "out.parquet.events.json").read_bytes()
+    await FakeEngine().arun(config.model_copy(update={"save_events": True}))
+    assert (tmp_path / "out.parquet.events.json").read_bytes() == before
+    assert caplog.text.count("save_events: a retry saves no events") == 1
 
 
 async def test_next_run_of_the_whole_input_sends_no_merged_row(tmp_path: Path) -> None:
