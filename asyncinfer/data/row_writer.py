@@ -125,26 +125,26 @@ class _ParquetWriter:
         self._rows, self._chunk_size = [], 0
 
     def _array(self, field: Any) -> Any:
-        arrow = pyarrow()
-        values = [row.get(field.name) for row in self._rows]
-        if field.type in (arrow.string(), arrow.large_string()):
-            values = [value if value is None else as_text(as_json(value)) for value in values]
-        elif field.type == arrow.float64():  # pyarrow takes no integers above 2**53.
-            values = [float(value) if isinstance(value, int) else value for value in values]
-        else:
-            values = [_arrow_value(value, field.type) for value in values]
         try:
-            return arrow.array(values, field.type)
+            values = _arrow_values([row.get(field.name) for row in self._rows], field.type)
+            return pyarrow().array(values, field.type)
         except Exception as error:
             raise InputError(
                 f"the column {field.name!r} does not fit its type {field.type}: {error_text(error)}"
             ) from None
 
 
-def _arrow_value(value: Any, kind: Any) -> Any:
-    """What pyarrow takes for a value of this type."""
-    if not isinstance(value, ExactValue):
-        return value
+def _arrow_values(values: list[Any], kind: Any) -> list[Any]:
+    """What pyarrow takes for values of a column of this type."""
+    arrow = pyarrow()
+    if kind in (arrow.string(), arrow.large_string()):
+        return [value if value is None else as_text(as_json(value)) for value in values]
+    if kind == arrow.float64():  # pyarrow takes no integers above 2**53.
+        return [value if value is None or isinstance(value, float) else float(value) for value in values]
+    return [_scalar(value, kind) if isinstance(value, ExactValue) else value for value in values]
+
+
+def _scalar(value: ExactValue, kind: Any) -> Any:
     return value.scalar if value.scalar.type == kind else value.scalar.cast(kind)
 
 

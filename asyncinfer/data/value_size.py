@@ -19,7 +19,7 @@ def value_size(value: Any) -> int:
         return _OBJECT + sum(map(value_size, cast(Mapping[str, Any], value).values()))
     if isinstance(value, list | tuple):
         parts = cast(list[Any], value)
-        return (
-            _OBJECT * (1 + len(parts)) if parts and isinstance(parts[0], int | float) else sum(map(value_size, parts))
-        )
+        if parts and isinstance(parts[0], int | float):
+            return _OBJECT * (1 + len(parts))
+        return _OBJECT + sum(map(value_size, parts))
     return _OBJECT + int(getattr(value, "nbytes", 0))  # Arrays of numpy.

@@ -40,8 +40,8 @@ def test_integers_that_no_double_represents_are_text_beside_numbers(tmp_path: Pa
 
 
 def test_large_integers_that_a_double_represents_are_numbers_beside_numbers(tmp_path: Path) -> None:
-    table = written(tmp_path, [{"n": 2**60}, {"n": 1.5}])
-    assert table["n"].to_pylist() == [float(2**60), 1.5]
+    table = written(tmp_path, [{"n": 2**60}, {"n": 1.5}, {"n": np.int64(2**60)}])
+    assert table["n"].to_pylist() == [float(2**60), 1.5, float(2**60)]
 
 
 def test_large_integers_alone_stay_integers(tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ def test_objects_that_may_be_null_have_columns(schema: dict[str, Any]) -> None:
     assert fields_of(schema) == {"a": Kind.INTEGER}
 
 
+@pytest.mark.parametrize("more", [{"allOf": [{"required": ["a"]}]}, {"anyOf": [{"required": ["a"]}]}])
+def test_conditions_beside_properties_are_no_other_schema(more: dict[str, Any]) -> None:
+    assert fields_of({"properties": {"a": {"type": "integer"}}, **more}) == {"a": Kind.INTEGER}
+
+
 def test_list_of_types_with_null_is_the_other_type() -> None:
     assert fields_of({"properties": {"a": {"type": ["integer", "null"]}}}) == {"a": Kind.INTEGER}
 
