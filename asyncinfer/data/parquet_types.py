@@ -11,13 +11,21 @@ from typing import Any
 from asyncinfer.data.arrow_table import pyarrow
 
 
+class _OwnObjectsError(Exception):
+    """An extension type has Python objects of its own."""
+
+
 def parquet_type(kind: Any) -> Any:
     """The Arrow type that a column of this Arrow type has in a Parquet file.
 
     Every Parquet reader knows it. Dictionary-encoded columns and extension types have the type of their values, and
-    columns that Parquet cannot hold are text: unions, calendar intervals, and structs without fields.
+    columns that Parquet cannot hold are text: unions, calendar intervals, and structs without fields. So are
+    extension types whose Python objects are not those of their storage.
     """
-    plain = _plain_type(kind)
+    try:
+        plain = _plain_type(kind)
+    except _OwnObjectsError:
+        return pyarrow().string()
     return plain if _is_writable(plain) else pyarrow().string()
 
 
@@ -26,6 +34,8 @@ def _plain_type(kind: Any) -> Any:
     arrow, types = pyarrow(), pyarrow("pyarrow.types")
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _plain_type(kind.value_type)
+    if isinstance(kind, arrow.ExtensionType) and kind.__arrow_ext_scalar_class__() is not arrow.ExtensionScalar:
+        raise _OwnObjectsError
     if isinstance(kind, arrow.BaseExtensionType):
         # Its Python objects are booleans, and its storage has integers.
         return arrow.bool_() if kind.extension_name == "arrow.bool8" else _plain_type(kind.storage_type)

@@ -94,6 +94,30 @@ def test_nested_extensions_and_dictionaries_have_the_type_of_their_values(
     assert kind is None or found.type == kind
 
 
+class PointScalar(pa.ExtensionScalar):  # pyright: ignore[reportUntypedBaseClass]
+    def as_py(self, **_: Any) -> Any:
+        return dict(zip("xy", self.value.as_py(), strict=True))
+
+
+class PointType(pa.ExtensionType):  # pyright: ignore[reportUntypedBaseClass]
+    """A type whose Python objects are dicts, and whose storage has lists."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.list_(pa.int64()), "tests.point")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    def __arrow_ext_scalar_class__(self) -> type:
+        return PointScalar
+
+
+def test_extensions_with_python_objects_of_their_own_are_json(tmp_path: Path) -> None:
+    points = pa.ExtensionArray.from_storage(PointType(), pa.array([[1, 2]]))
+    assert copied(tmp_path, points).to_pylist() == ['{"x":1,"y":2}']
+    assert copied(tmp_path, pa.ListArray.from_arrays(OFFSETS, points)).to_pylist() == ['[{"x":1,"y":2}]']
+
+
 def copied(tmp_path: Path, column: pa.Array) -> Any:
     """A column of a table in memory that was written to a Parquet file."""
     table = pa.table({"column": column})
