@@ -76,7 +76,13 @@ def as_text(value: Any) -> str:
 
 def _numpy_values(value: Any) -> Any:
     """The Python objects for a number or an array of numpy. Times are text, because their objects may be integers."""
-    return (value.astype(str) if _is_numpy_time(value) else value).tolist()
+    if not _is_numpy_time(value):
+        return value.tolist()
+    if not value.ndim:
+        return str(value)
+    texts = value.astype(str).astype(object)
+    texts[value != value] = None  # NaT is the only value that differs from itself.
+    return texts.tolist()
 
 
 def _is_numpy_time(value: Any) -> bool:

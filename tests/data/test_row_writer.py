@@ -206,7 +206,7 @@ def test_columns_whose_names_become_the_same_are_an_error() -> None:
         (np.datetime64("2026-01-02"), "2026-01-02"),
         (np.datetime64("2026-01-02T03:04:05", "ns"), "2026-01-02T03:04:05.000000000"),
         (np.timedelta64(5, "ns"), "5 nanoseconds"),
-        (np.array(["2026-01-02"], dtype="datetime64[ns]"), '["2026-01-02T00:00:00.000000000"]'),
+        (np.array(["2026-01-02", "NaT"], dtype="datetime64[ns]"), '["2026-01-02T00:00:00.000000000",null]'),
     ],
 )
 def test_times_of_numpy_are_text(tmp_path: Path, value: Any, text: str) -> None:
