@@ -383,7 +383,7 @@ async def test_property_with_the_name_of_the_column_of_errors_keeps_its_name() -
     assert (second["error"], second["answer_error"]) == (None, "bad request")
 
 
-class Unwritable(Problem):
+class UnwritableProblem(Problem):
     @field_serializer("error")
     def _write(self, _: str) -> str:
         raise ZeroDivisionError
@@ -392,7 +392,7 @@ class Unwritable(Problem):
 async def test_answer_whose_serializer_raises_has_the_values_of_its_text() -> None:
     """As in an output of rows."""
     rows = rows_from(DICTS[:1], prompt=PROMPT)
-    [row] = rows.with_answers(await HalfTyped(ModelParams(model_name="a")).ainfer(rows, response_model=Unwritable))
+    [row] = rows.with_answers(await HalfTyped(ModelParams(model_name="a")).ainfer(rows, response_model=UnwritableProblem))
     assert row["error"] == "a leak"
 
 
