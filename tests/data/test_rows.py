@@ -392,7 +392,9 @@ class UnwritableProblem(Problem):
 async def test_answer_whose_serializer_raises_has_the_values_of_its_text() -> None:
     """As in an output of rows."""
     rows = rows_from(DICTS[:1], prompt=PROMPT)
-    [row] = rows.with_answers(await HalfTyped(ModelParams(model_name="a")).ainfer(rows, response_model=UnwritableProblem))
+    [row] = rows.with_answers(
+        await HalfTyped(ModelParams(model_name="a")).ainfer(rows, response_model=UnwritableProblem)
+    )
     assert row["error"] == "a leak"
 
 
