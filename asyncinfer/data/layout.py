@@ -62,6 +62,11 @@ class OutputLayout(NamedTuple):
         return self.format is OutputFormat.PARQUET
 
     @property
+    def for_reading(self) -> InputLayout:
+        """How such a file is read."""
+        return InputLayout(InputFormat(self.format.value), self.compression, self.delimiter)
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is an uncompressed file of conversations."""
         return not self.has_rows and self.compression is Compression.NONE

@@ -6,6 +6,7 @@ pyarrow 26 (November 2026).
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any
 
 from asyncinfer.data.arrow_table import pyarrow
@@ -65,6 +66,7 @@ def _with_parts(kind: Any, parts: list[Any]) -> Any:
     return kind
 
 
+@lru_cache(maxsize=256)  # Each shard of an output asks again.
 def _is_writable(kind: Any) -> bool:
     """Whether pyarrow makes values of this type, and writes them."""
     arrow = pyarrow()

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from asyncinfer.config import InputFormat, OutputFormat
+from asyncinfer.config import OutputFormat
 from asyncinfer.data.arrow_table import ParquetTable
 from asyncinfer.data.csv_table import CsvTable
 from asyncinfer.data.json_table import numbered_lines
-from asyncinfer.data.layout import InputLayout, OutputLayout
+from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.stored_file import StoredFile
 
 _EVERY = 64  # rows
@@ -29,7 +29,7 @@ def count_rows(path: Path, layout: OutputLayout) -> Generator[None, None, int]:
         InputError: The file cannot be read, or is not of this layout.
         MissingDependencyError: The package that reads the format is not installed.
     """
-    file = StoredFile(str(path), InputLayout(InputFormat(layout.format.value), layout.compression, layout.delimiter))
+    file = StoredFile(str(path), layout.for_reading)
     yield from file.prepare()
     if layout.format is OutputFormat.PARQUET:
         return ParquetTable(file).row_count()

@@ -117,9 +117,7 @@ class FailedInputRows:
                 yield from _skip(items, row.row - next_row)
                 item = self._check(next(items, None), row)
                 next_row = row.row + 1
-                values = item.values()
-                kept = {name: values[name] for name in self.columns.names if name in values}
-                yield row.position, kept | columns.values(conversation)
+                yield row.position, self.columns.pick(item.values()) | columns.values(conversation)
 
     def keys(self) -> Generator[None, None, bytearray]:
         """Return the keys of the rows that the run has read, end to end. Raises an InputError if they are not valid."""

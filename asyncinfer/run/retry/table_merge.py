@@ -7,11 +7,10 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from asyncinfer.config import InputFormat
 from asyncinfer.data.answer_columns import AnswerColumns
 from asyncinfer.data.arrow_table import ParquetTable, pyarrow
 from asyncinfer.data.csv_table import CsvTable
-from asyncinfer.data.layout import InputLayout, OutputLayout
+from asyncinfer.data.layout import OutputLayout
 from asyncinfer.data.row_count import count_rows
 from asyncinfer.data.row_writer import row_writer
 from asyncinfer.data.stored_file import StoredFile
@@ -89,10 +88,7 @@ class TableMerge:
             yield None
             return
         layout = self._layout
-        file = StoredFile(
-            str(self._path), InputLayout(InputFormat(layout.format.value), layout.compression, layout.delimiter)
-        )
-        is_parquet = layout.has_schema
+        file, is_parquet = StoredFile(str(self._path), layout.for_reading), layout.has_schema
         table = ParquetTable(file) if is_parquet else CsvTable(file, layout.compression, layout.delimiter, is_sure=True)
         for _ in table.prepare():
             pass
