@@ -77,6 +77,34 @@ def faulty_disk(faults: Faults) -> Generator[None]:
             setattr(disk, name, operation)
 
 
+class KilledError(BaseException):
+    """Stands for a kill of the process."""
+
+
+@contextmanager
+def killed_at_replacement(beginning: str, number: int) -> Generator[None]:
+    """Raise `KilledError` in place of a file replacement, and of all that follow.
+
+    Args:
+        beginning: How the names of the counted source files begin. Other files are replaced.
+        number: How many of them are replaced before.
+    """
+    replace, seen = disk.replace, list[Path]()
+
+    def killed(source: Path, target: Path) -> None:
+        if source.name.startswith(beginning):
+            seen.append(target)
+            if len(seen) > number:
+                raise KilledError
+        replace(source, target)
+
+    disk.replace = killed
+    try:
+        yield
+    finally:
+        disk.replace = replace
+
+
 def synced_questions(journal: Path) -> set[str]:
     """The questions whose answers were written to the scratch file and synced."""
     lines = journal.read_bytes().split(b"\n") if journal.exists() else []

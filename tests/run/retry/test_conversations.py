@@ -21,9 +21,9 @@ from asyncinfer import (
     Usage,
 )
 from asyncinfer.run.retry.merge import RetryMerge
-from asyncinfer.scratch import disk
 from asyncinfer.types.answer import Completion
 from tests.fakes import FakeEngine, question, questions, read_jsonl, rejection, write_jsonl
+from tests.faulty_disk import KilledError, killed_at_replacement
 
 
 def rejecting(*numbers: int) -> Callable[[str, int], None]:
@@ -136,26 +136,10 @@ async def test_interrupted_retry_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replacements", [0, 1], ids=["before_output", "between_files"])
-async def test_merge_that_was_cut_off_is_completed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacements: int
-) -> None:
+async def test_merge_that_was_cut_off_is_completed(tmp_path: Path, replacements: int) -> None:
     config = await run_first(tmp_path, 2, 5)
-    replace, seen = disk.replace, list[Path]()
-
-    class Killed(BaseException):
-        pass
-
-    def killed(source: Path, target: Path) -> None:
-        if source.name.startswith("out.jsonl.retry."):
-            seen.append(target)
-            if len(seen) > replacements:
-                raise Killed
-        replace(source, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(disk, "replace", killed)
-        with pytest.raises(Killed):
-            await FakeEngine(rejecting(5)).arun(config)
+    with killed_at_replacement("out.jsonl.retry.", replacements), pytest.raises(KilledError):
+        await FakeEngine(rejecting(5)).arun(config)
     engine = FakeEngine()
     await engine.arun(config)
     assert ids(tmp_path / "out.jsonl") == [f"q{number}" for number in range(10)]

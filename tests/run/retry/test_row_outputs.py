@@ -29,10 +29,10 @@ from asyncinfer import (
     Usage,
     rows_from,
 )
-from asyncinfer.scratch import disk
 from asyncinfer.types.answer import Completion
 from tests.data.tables import read, write
 from tests.fakes import FakeEngine, ReasoningEngine, TextEngine, questions, read_jsonl, rejection, write_jsonl
+from tests.faulty_disk import KilledError, killed_at_replacement
 
 OUTPUTS = ["out.parquet", "out.csv", "out.tsv", "out.csv.gz", "out.jsonl", "out.jsonl.gz", "out.jsonl.zst"]
 ROWS = [{"id": f"r{number}", "text": f'text {number}, "quoted"\nü'} for number in range(10)]
@@ -430,26 +430,10 @@ async def test_next_run_of_the_whole_input_sends_no_merged_row(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("replacements", [0, 1], ids=["before_output", "between_files"])
-async def test_merge_that_was_cut_off_is_completed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacements: int
-) -> None:
+async def test_merge_that_was_cut_off_is_completed(tmp_path: Path, replacements: int) -> None:
     config = await run_first(tmp_path, 2, 5)
-    original, seen = disk.replace, list[Path]()
-
-    class Killed(BaseException):
-        pass
-
-    def killed(source: Path, target: Path) -> None:
-        if source.name.startswith("out.parquet.retry."):
-            seen.append(target)
-            if len(seen) > replacements:
-                raise Killed
-        original(source, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(disk, "replace", killed)
-        with pytest.raises(Killed):
-            await FakeEngine(rejecting(5)).arun(config)
+    with killed_at_replacement("out.parquet.retry.", replacements), pytest.raises(KilledError):
+        await FakeEngine(rejecting(5)).arun(config)
     engine = FakeEngine()
     await engine.arun(config)
     assert set(engine.asked) == {prompt(5)}
