@@ -111,8 +111,8 @@ class OutputParams(Params):
     """The format of the file; null: that of the extension, and JSONL for an unknown extension. The extension of
     a table format that is not written, such as `.arrow` or `.xlsx`, is an error."""
     shards: Count | None = None
-    """How many rows of the input a part has. Each part is written as soon as all of its rows are finished, beside the
-    output and in its format, with a name such as `out-00000-of-00012.jsonl`; null: no parts."""
+    """How many rows of the input a shard has. Each shard is written as soon as all of its rows are finished, in the
+    folder and the format of the output, with a name such as `out-00000-of-00012.jsonl`; null: no shards."""
     rows: bool | None = None
     """Write rows, with the columns of the input and the answer, and not conversations; null: true for CSV and
     Parquet."""

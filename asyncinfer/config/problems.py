@@ -109,7 +109,7 @@ def _suggestion(place: Location, root: type[BaseModel]) -> str:
 
 
 def nearest_name(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the known name that is like it. Empty if there is none."""
+    """The end of a message about an unknown name: it suggests a similar known name. Empty if there is none."""
     close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

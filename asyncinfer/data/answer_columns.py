@@ -29,8 +29,8 @@ class AnswerSchema(NamedTuple):
 
     Args:
         schema: Their JSON schema.
-        values: Returns the JSON values that a text may stand for, the validated one first. Raises ValueError if there
-            are none. None: the whole text is the JSON.
+        values: Returns the JSON values that a text may stand for, the validated one first, and raises ValueError if
+            there are none. If this is None, the whole text is the JSON.
     """
 
     schema: Mapping[str, Any]

@@ -105,7 +105,11 @@ def _columns(answers: Answers, row_count: int, names: Iterable[object], *, has_t
 
 
 def _answer_columns(answers: InferenceResult, names: Collection[object], *, has_types: bool) -> AnswerColumns:
-    """The columns that these answers need, beside those with these names."""
+    """The columns that these answers need.
+
+    Args:
+        names: The columns of the data.
+    """
     schema = _schema([answer.parsed for _, answer in answers.successful])
     columns = AnswerColumns(AnswerSchema(schema) if schema is not None else None, has_types=has_types)
     columns.reserve(names)

@@ -29,11 +29,11 @@ class ArrowText(ExactValue, str):
 
 
 class ArrowList(ExactValue, list[Any]):
-    """A list, or the pairs of a map. What Python does not represent in it is text."""
+    """A list, or the pairs of a map. Parts that Python cannot represent are texts."""
 
 
 class ArrowDict(ExactValue, dict[str, Any]):
-    """A struct. What Python does not represent in it is text."""
+    """A struct. Parts that Python cannot represent are texts."""
 
 
 def exact_rows(batch: Any) -> list[dict[str, Any] | InputError]:

@@ -58,6 +58,8 @@ def row_values(row: object) -> Mapping[str, Any] | InputError:
             return InputError(f"the names of columns should be texts (found {odd[0]!r:.60})")
         values = {valid_text(name): None if is_missing(value) else value for name, value in columns.items()}
         if len(values) < len(columns):
-            return InputError("two columns have the same name if what is no valid text in them is replaced; rename one")
+            return InputError(
+                "the names of two columns are equal once their surrogate characters are replaced; rename one"
+            )
         return values
     return InputError(f"should be a dict with the columns (found {type(row).__name__})")

@@ -1,4 +1,4 @@
-"""Commands that accept every setting by its dotted path, such as `--generation.seed 7`, beside their own options."""
+"""Commands that accept every setting by its dotted path, such as `--generation.seed 7`, and have options of their own."""
 
 from __future__ import annotations
 
