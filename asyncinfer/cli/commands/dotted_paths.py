@@ -1,4 +1,4 @@
-"""Commands that accept every setting by its dotted path, such as `--generation.seed 7`, and have options of their own."""
+"""Commands that accept every setting by its dotted path, such as `--generation.seed 7`, besides their options."""
 
 from __future__ import annotations
 
